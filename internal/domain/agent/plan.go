@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// Verb is what a plan is for.
+type Verb string
+
+// The verbs.
+const (
+	Apply  Verb = "apply"
+	Revoke Verb = "revoke"
+)
+
+// Action is what a step does. Each has one handler.
+type Action string
+
+// The actions.
+const (
+	CreateApplication   Action = "application.create"
+	SingleTenant        Action = "application.single-tenant"
+	CreatePrincipal     Action = "principal.create"
+	MintKey             Action = "key.mint"
+	RegisterCertificate Action = "certificate.register"
+	RemoveCertificate   Action = "certificate.remove"
+	RemovePassword      Action = "password.remove"
+	AssignRole          Action = "role.assign"
+	RemoveRole          Action = "role.remove"
+	Login               Action = "login"
+	Verify              Action = "verify"
+	WriteEnv            Action = "env.write"
+
+	DisablePrincipal  Action = "principal.disable"
+	ClearCertificates Action = "certificate.clear"
+	DeleteApplication Action = "application.delete"
+	PurgePrincipal    Action = "principal.purge"
+	PurgeApplication  Action = "application.purge"
+	ProveDead         Action = "login.refused"
+	DeleteKey         Action = "key.delete"
+	ClearEnv          Action = "env.clear"
+	Forget            Action = "record.forget"
+)
+
+// Plane is whose rights a step needs.
+type Plane string
+
+// The planes.
+const (
+	Graph    Plane = "graph"
+	ARM      Plane = "arm"
+	Identity Plane = "login" // the agent's own key
+	Here     Plane = "here"  // this machine
+)
+
+// Names of facts: values that exist once a step has made them. A step's parameter "$principal" stands for the fact of that name.
+const (
+	FactApplication = "application" // object id
+	FactAppID       = "app_id"
+	FactPrincipal   = "principal"
+	FactUniqueName  = "unique_name"
+	FactGeneration  = "generation"
+	FactKey         = "key" // Ref
+	FactSHA256      = "sha256"
+	FactKeyID       = "key_id"
+)
+
+// Step is one change, or one proof, with what must come before it.
+type Step struct {
+	ID       string            `json:"id"` // unique within the plan; stable between plans of the same change
+	Action   Action            `json:"action"`
+	Plane    Plane             `json:"plane"`
+	Title    string            `json:"title"`              // what a person reads
+	Why      string            `json:"why,omitempty"`      // the drift that it repairs, or the purpose
+	With     map[string]string `json:"with,omitempty"`     // parameters; "$name" is a fact
+	After    []string          `json:"after,omitempty"`    // ids of steps that must be done first
+	Destroys bool              `json:"destroys,omitempty"` // cannot be undone
+	Proof    []string          `json:"proof,omitempty"`    // of After, those without whose evidence a destroying step is refused
+}
+
+// Plan is the ordered way from what was found to what is wanted. It holds no secret, no time and no key.
+type Plan struct {
+	Version      int               `json:"version"` // 1
+	Verb         Verb              `json:"verb"`
+	Cloud        Cloud             `json:"cloud"`
+	Instance     string            `json:"instance,omitempty"` // local cloud
+	Tenant       string            `json:"tenant"`             // GUID
+	Subscription string            `json:"subscription"`
+	Agent        string            `json:"agent"`
+	Spec         *Spec             `json:"spec"`            // with this agent alone
+	Facts        map[string]string `json:"facts,omitempty"` // the facts relied on, known at planning
+	Steps        []Step            `json:"steps"`
+	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
+}
+
+// Empty tells whether nothing has to change. A plan that would only prove and read back again has nothing to change.
+func (p Plan) Empty() bool { return len(p.Steps) == 0 }
+
+// Step is the step of that id.
+func (p Plan) Step(id string) (Step, bool) {
+	i := slices.IndexFunc(p.Steps, func(s Step) bool { return s.ID == id })
+	if i < 0 {
+		return Step{}, false
+	}
+	return p.Steps[i], true
+}
+
+// Digest is the SHA-256, in hex, of the plan's canonical JSON without its findings: what an approver pins. Equal specs and
+// observations give equal digests.
+func (p Plan) Digest() string {
+	p.Findings = nil
+	b, err := json.Marshal(p) // maps are sorted by encoding/json, structs have a fixed order
+	if err != nil {
+		panic("agent: a plan does not encode: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Only is the plan reduced to the steps of one half (graph or arm, each with what needs no rights at all) whose needs lie in that half
+// or are already known, and the rest.
+func (p Plan) Only(plane Plane) (half, rest Plan) {
+	half, rest = p, p
+	half.Steps, rest.Steps = nil, nil
+	out := map[string]bool{}
+	for _, s := range p.Steps {
+		other := (s.Plane == Graph || s.Plane == ARM) && s.Plane != plane
+		if other || slices.ContainsFunc(s.After, func(id string) bool { return out[id] }) {
+			out[s.ID] = true
+			rest.Steps = append(rest.Steps, s)
+			continue
+		}
+		half.Steps = append(half.Steps, s)
+	}
+	for i := range rest.Steps {
+		rest.Steps[i].After = slices.DeleteFunc(slices.Clone(rest.Steps[i].After), func(id string) bool { return !out[id] })
+	}
+	return half, rest
+}

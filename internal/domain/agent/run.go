@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// Run is one approved plan on its way. A run without Finished is open: some of its steps may have begun without an end.
+type Run struct {
+	ID       string     `json:"id"`
+	Agent    string     `json:"agent"`
+	Verb     Verb       `json:"verb"`
+	Digest   string     `json:"digest"`
+	Actor    string     `json:"actor"` // who approved it
+	Plan     Plan       `json:"plan"`
+	Started  time.Time  `json:"started"`
+	Finished *time.Time `json:"finished,omitempty"`
+	Status   RunStatus  `json:"status"`
+}
+
+// RunStatus is how a run stands.
+type RunStatus string
+
+// The run statuses.
+const (
+	RunOpen       RunStatus = "open"
+	RunDone       RunStatus = "done"
+	RunSuperseded RunStatus = "superseded" // its open steps were settled, and another plan took over
+)
+
+// Entry is the journal of one step: what was intended, written before the effect, and what was seen, written after it.
+type Entry struct {
+	RunID  string            `json:"run_id"`
+	StepID string            `json:"step_id"`
+	Intent map[string]string `json:"intent,omitempty"` // random names minted for the step, such as a nonce; fixed by the first Begin
+	Begun  time.Time         `json:"begun"`
+	Ended  *time.Time        `json:"ended,omitempty"` // nil: look at the world first
+	Result Result            `json:"result,omitzero"`
+}
+
+// Result is what a step left behind.
+type Result struct {
+	Detail   string             `json:"detail,omitempty"`  // one line for a person
+	Already  bool               `json:"already,omitempty"` // it was found done
+	Facts    map[string]string  `json:"facts,omitempty"`
+	Evidence []finding.Evidence `json:"evidence,omitempty"`
+}
