@@ -1,0 +1,13 @@
+package memory_test
+
+import (
+	"testing"
+
+	"github.com/leastkey/leastkey/internal/world/keystore"
+	"github.com/leastkey/leastkey/internal/world/keystore/keystoretest"
+	"github.com/leastkey/leastkey/internal/world/keystore/memory"
+)
+
+func TestStore(t *testing.T) {
+	keystoretest.Run(t, func(*testing.T) keystore.Store { return memory.New() })
+}
