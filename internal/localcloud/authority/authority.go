@@ -105,6 +105,9 @@ func New(now func() time.Time, issuer func(version string) string, key *rsa.Priv
 // Key is the signing key, for a state file of the local cloud.
 func (a *Authority) Key() *rsa.PrivateKey { return a.key }
 
+// Issuer is the issuer of a token version, "1.0" or "2.0".
+func (a *Authority) Issuer(version string) string { return a.iss(version) }
+
 // Mint signs the claims; it sets the issuer by c.Version ("" means "1.0") unless c.Issuer is set.
 func (a *Authority) Mint(c Claims) (string, error) {
 	if c.Version == "" {
