@@ -1,0 +1,405 @@
+// Package agefile is a keystore in a folder: one file per key, encrypted with age (https://age-encryption.org/v1).
+//
+// It serves where there is no keychain: servers, containers, continuous integration and the local cloud. What protects the keys is
+// the age identity or passphrase, which is kept elsewhere; nothing is ever written in clear. age authenticates content but not
+// its author: whoever may write into the folder can put another key there, which is why callers compare a key with its certificate.
+package agefile
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"filippo.io/age"
+
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/world/keystore"
+)
+
+// Config says where the keys are and what opens them. Exactly one of IdentityFile, Passphrase and Development is the source;
+// IdentityFile may stand with Development.
+type Config struct {
+	// Path is the folder of the keys, made with mode 0700 by the first Create if its parent exists. Required. A relative path is
+	// made absolute at once, so that a Ref means the same in every working directory.
+	Path string
+
+	// IdentityFile holds age identities, one to a line (age-keygen makes one; post-quantum ones too). It lies outside Path,
+	// because a backup or a thief who takes the folder must not get both. New keys are encrypted to all identities in it.
+	// "" means none, or with Development the file identity.txt in Path.
+	IdentityFile string
+
+	// Passphrase asks for the passphrase, once in the life of the Store; nil means none. When a store is new the caller should ask
+	// the person twice. Not in use together with the others.
+	Passphrase func(ctx context.Context) (secret.Value, error)
+
+	// Development lets the store generate its identity and keep it beside the keys, labelled as development grade: for the local
+	// cloud only. A store without it refuses an identity with that label. False means an identity is never generated.
+	Development bool
+
+	// WorkFactor is the base-2 logarithm of scrypt's cost for new files under a passphrase. Zero means age's default (18, about a
+	// second). Tests take 10.
+	WorkFactor int
+}
+
+// Store is a folder of encrypted keys.
+type Store struct {
+	cfg  Config
+	dir  string
+	lock string
+
+	mu   sync.Mutex // guards keys
+	keys *keyring   // loaded at first use; nil before
+}
+
+var (
+	_ keystore.Store  = (*Store)(nil)
+	_ keystore.Lister = (*Store)(nil)
+)
+
+// New is the store that cfg describes. It touches no file: fault.Invalid or fault.Refused if cfg makes no sense. With no source of
+// an identity it is refused, and the hint names the flag; there is no plaintext to fall back to.
+func New(cfg Config) (*Store, error) {
+	if cfg.Path == "" || strings.ContainsAny(cfg.Path, "\x00\r\n") {
+		return nil, fault.New(fault.Invalid, "age keystore needs the path of a folder", "for example --keystore age:/var/lib/leastkey/keys")
+	}
+	dir, err := filepath.Abs(cfg.Path)
+	if err != nil {
+		return nil, &fault.Error{Code: fault.Invalid, Op: "make path of age keystore absolute", Err: err}
+	}
+	switch {
+	case cfg.Passphrase != nil && (cfg.IdentityFile != "" || cfg.Development):
+		return nil, fault.New(fault.Invalid, "age keystore has both a passphrase and an identity file", "choose one")
+	case cfg.Passphrase == nil && cfg.IdentityFile == "" && !cfg.Development:
+		return nil, fault.New(fault.Refused, "age keystore has nothing to encrypt to",
+			"name an identity file outside the key folder with --age-identity, or give a passphrase at a terminal")
+	case cfg.WorkFactor < 0 || cfg.WorkFactor > 22:
+		return nil, fault.New(fault.Invalid, "scrypt work factor must be 1 to 22, or 0 for the default", "")
+	}
+	if cfg.IdentityFile == "" && cfg.Development {
+		cfg.IdentityFile = filepath.Join(dir, "identity.txt")
+	}
+	if cfg.IdentityFile != "" {
+		if cfg.IdentityFile, err = filepath.Abs(cfg.IdentityFile); err != nil {
+			return nil, &fault.Error{Code: fault.Invalid, Op: "make path of age identity absolute", Err: err}
+		}
+	}
+	return &Store{cfg: cfg, dir: dir, lock: filepath.Join(dir, ".lock")}, nil
+}
+
+// Ref is age:<path>#<name> with the absolute path.
+func (s *Store) Ref(name string) secret.Ref {
+	return secret.Ref{Backend: "age", Store: s.dir, Name: name}
+}
+
+// Create encrypts key into a new file.
+//
+// The file appears under its name whole or not at all: it is written and flushed under a temporary name, then linked, which fails
+// if the name is taken, and the folder is flushed. A process killed in between leaves at most a temporary file, which holds
+// ciphertext, is no entry, and is removed by the next Create.
+func (s *Store) Create(ctx context.Context, name string, key crypto.Signer) (secret.Ref, error) {
+	ref := s.Ref(name)
+	file, err := s.file(name)
+	if err != nil {
+		return secret.Ref{}, err
+	}
+	encoded, err := keystore.EncodeKey(key)
+	if err != nil {
+		return secret.Ref{}, err
+	}
+	op := "create " + ref.String()
+	if err := ctx.Err(); err != nil {
+		return secret.Ref{}, keystore.Interrupted(op, err)
+	}
+	if err := s.makeDir(); err != nil {
+		return secret.Ref{}, err
+	}
+	unlock, err := keystore.Lock(ctx, s.lock)
+	if err != nil {
+		return secret.Ref{}, err
+	}
+	defer unlock()
+	if err := s.sweep(); err != nil {
+		return secret.Ref{}, err
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return secret.Ref{}, taken(ref)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return secret.Ref{}, unavailable(op, err)
+	}
+	keys, err := s.unlocked(ctx, true)
+	if err != nil {
+		return secret.Ref{}, err
+	}
+	if err := s.provePassphrase(keys); err != nil {
+		return secret.Ref{}, err
+	}
+	ciphertext, err := encrypt(keys, encoded)
+	if err != nil {
+		return secret.Ref{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return secret.Ref{}, keystore.Interrupted(op, err)
+	}
+	if err := place(s.dir, filepath.Base(file), ciphertext); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return secret.Ref{}, taken(ref)
+		}
+		return secret.Ref{}, unavailable(op, err)
+	}
+	if err := s.readBack(file, keys, encoded); err != nil {
+		// Nobody has been told of the entry yet, and it is not what was asked for.
+		_ = os.Remove(file)
+		return secret.Ref{}, &fault.Error{Code: fault.CodeOf(err), Op: "read back " + ref.String(), Err: err}
+	}
+	return ref, nil
+}
+
+func taken(ref secret.Ref) error { return fault.Newf(fault.Conflict, "%s exists already", ref) }
+
+func unavailable(op string, err error) error {
+	return &fault.Error{Code: fault.Unavailable, Op: op, Err: err}
+}
+
+func (s *Store) readBack(file string, keys *keyring, want secret.Value) error {
+	got, err := decryptFile(file, keys)
+	if err != nil {
+		return err
+	}
+	return got.Use(func(b []byte) error { return keystore.SameKey(b, want) })
+}
+
+// provePassphrase opens an entry that is there already before a new one is written: a mistyped passphrase would otherwise make a
+// key that nobody can open next time.
+func (s *Store) provePassphrase(keys *keyring) error {
+	if s.cfg.Passphrase == nil || keys.proven.Load() {
+		return nil
+	}
+	names, err := s.names()
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		file, err := s.file(names[0])
+		if err != nil {
+			return err
+		}
+		if _, err := decryptFile(file, keys); err != nil {
+			return err
+		}
+	}
+	keys.proven.Store(true)
+	return nil
+}
+
+// Open decrypts the key of ref. fault.Unauthenticated: the identity or passphrase is not the one the file is encrypted to (a damaged
+// header looks the same: age cannot tell). fault.Corrupt: the file is cut or damaged. fault.Refused: its permissions are too wide.
+func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error) {
+	if err := keystore.CheckRef(s, ref); err != nil {
+		return nil, err
+	}
+	op := "open " + ref.String()
+	if err := ctx.Err(); err != nil {
+		return nil, keystore.Interrupted(op, err)
+	}
+	file, err := s.file(ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkDir(); err != nil {
+		return nil, because(op, err)
+	}
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Newf(fault.NotFound, "%s does not exist", ref)
+	} else if err != nil {
+		return nil, unavailable(op, err)
+	}
+	keys, err := s.unlocked(ctx, false)
+	if err != nil {
+		return nil, because(op, err)
+	}
+	plain, err := decryptFile(file, keys)
+	if err != nil {
+		return nil, because(op, err)
+	}
+	var key crypto.Signer
+	err = plain.Use(func(b []byte) (err error) {
+		key, err = keystore.DecodeKey(b)
+		return err
+	})
+	if err != nil {
+		return nil, because(op, err)
+	}
+	return key, nil
+}
+
+// because adds what was tried and keeps the class of the failure.
+func because(op string, err error) error {
+	return &fault.Error{Code: fault.CodeOf(err), Op: op, Err: err}
+}
+
+// Delete removes the file of ref. It needs no identity, so a key can be revoked by somebody who cannot read it.
+func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
+	if err := keystore.CheckRef(s, ref); err != nil {
+		return err
+	}
+	op := "delete " + ref.String()
+	if err := ctx.Err(); err != nil {
+		return keystore.Interrupted(op, err)
+	}
+	file, err := s.file(ref.Name)
+	if err != nil {
+		return err
+	}
+	if err := s.checkDir(); fault.Is(err, fault.NotFound) {
+		return nil
+	} else if err != nil {
+		return because(op, err)
+	}
+	unlock, err := keystore.Lock(ctx, s.lock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// A temporary file of a killed Create may be a second link to the entry.
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable(op, err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		return unavailable(op, err)
+	}
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return fault.Newf(fault.Unavailable, "%s: the entry is still there", op)
+	}
+	return nil
+}
+
+// List names all entries, sorted. What is not an entry (temporary files, the lock, an identity) is passed over.
+func (s *Store) List(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, keystore.Interrupted("list keys in "+s.dir, err)
+	}
+	if err := s.checkDir(); fault.Is(err, fault.NotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return s.names()
+}
+
+func (s *Store) names() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, unavailable("list keys in "+s.dir, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := entryName(e.Name()); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func encrypt(keys *keyring, plain secret.Value) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := age.Encrypt(&out, keys.recipients...)
+	if err != nil {
+		// age says so when classic and post-quantum identities are mixed, which would be as weak as the classic one.
+		return nil, &fault.Error{Code: fault.Invalid, Op: "encrypt to age identities",
+			Hint: "an identity file must not mix classic and post-quantum identities", Err: err}
+	}
+	if err := plain.Use(func(b []byte) error { _, err := w.Write(b); return err }); err != nil {
+		return nil, unavailable("encrypt key", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, unavailable("encrypt key", err)
+	}
+	return out.Bytes(), nil
+}
+
+// maxFile bounds what is read: an encrypted RSA-3072 key takes less than 4 kB for each dozen identities.
+const maxFile = 64 << 10
+
+func decryptFile(file string, keys *keyring) (secret.Value, error) {
+	f, err := openPrivate(file)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer f.Close()
+	ciphertext, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return secret.Value{}, unavailable("read key file", err)
+	}
+	if len(ciphertext) > maxFile {
+		return secret.Value{}, fault.New(fault.Corrupt, "key file is too long", "")
+	}
+	r, err := age.Decrypt(bytes.NewReader(ciphertext), keys.identities...)
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+		return secret.Value{}, fault.New(fault.Unauthenticated, "key file is encrypted to another identity or passphrase", keys.hint)
+	}
+	if err != nil {
+		return secret.Value{}, damaged()
+	}
+	plain, err := io.ReadAll(r)
+	if err != nil {
+		clear(plain)
+		return secret.Value{}, damaged()
+	}
+	return secret.New(plain), nil
+}
+
+func damaged() error {
+	return fault.New(fault.Corrupt, "key file is damaged or cut short", "restore it from a backup, or make a new key by rotation")
+}
+
+// makeDir makes the folder, but not its parents: when a disk is not mounted, keys must not silently go below its mount point.
+func (s *Store) makeDir() error {
+	if err := os.Mkdir(s.dir, 0o700); err == nil {
+		if err := syncDir(filepath.Dir(s.dir)); err != nil {
+			return unavailable("make key folder", err)
+		}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		return &fault.Error{Code: fault.Unavailable, Op: "make key folder " + s.dir, Err: err,
+			Hint: "make the folder above it, or mount its disk"}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return unavailable("make key folder", err)
+	}
+	return s.checkDir()
+}
+
+// checkDir looks at the folder: fault.NotFound if it was never made, fault.Unavailable if nobody can tell because the folder above
+// it is missing too (a disk that is not mounted), fault.Refused if others may enter it.
+func (s *Store) checkDir() error {
+	info, err := os.Stat(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, above := os.Stat(filepath.Dir(s.dir)); above != nil {
+			return &fault.Error{Code: fault.Unavailable, Op: "look into key folder " + s.dir, Err: above,
+				Hint: "is its disk mounted? If the keys are gone for good, make the empty folder above it"}
+		}
+		return fault.Newf(fault.NotFound, "key folder %s does not exist", s.dir)
+	}
+	if err != nil {
+		return unavailable("look into key folder", err)
+	}
+	if !info.IsDir() {
+		return fault.Newf(fault.Invalid, "%s is not a folder", s.dir)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return fault.New(fault.Refused, "key folder "+s.dir+" is open to other users", "chmod 700 "+s.dir)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package keychain
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/world/keystore"
+)
+
+// fake is a vault with faults.
+type fake struct {
+	mu      sync.Mutex
+	entries map[string]string
+	forget  bool          // add succeeds and keeps nothing, as macOS' security does when its command failed
+	garble  bool          // add keeps something else
+	keep    bool          // remove succeeds and removes nothing
+	lookup  error         // every get fails
+	block   chan struct{} // add waits for it, deaf to its context; nil does not wait
+	adds    int
+}
+
+func (f *fake) get(_ context.Context, service, account string) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lookup != nil {
+		return nil, f.lookup
+	}
+	e, ok := f.entries[service+":"+account]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "none", "")
+	}
+	return []byte(e), nil
+}
+
+func (f *fake) add(_ context.Context, service, account string, content secret.Value) error {
+	if f.block != nil {
+		<-f.block
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.adds++
+	return content.Use(func(b []byte) error {
+		switch {
+		case f.forget:
+		case f.garble:
+			f.entries[service+":"+account] = strings.ToUpper(string(b))
+		default:
+			f.entries[service+":"+account] = string(b)
+		}
+		return nil
+	})
+}
+
+func (f *fake) remove(_ context.Context, service, account string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.keep {
+		delete(f.entries, service+":"+account)
+	}
+	return nil
+}
+
+func over(t *testing.T, f *fake) (*Store, *keystore.Key) {
+	t.Helper()
+	f.entries = make(map[string]string)
+	s, err := New(Config{LockPath: filepath.Join(t.TempDir(), "lock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.vault = f
+	key, err := keystore.Generate(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, key
+}
+
+func TestWriteIsBelievedOnlyWhenReadBack(t *testing.T) {
+	for what, row := range map[string]struct {
+		vault *fake
+		code  fault.Code
+	}{
+		"a write that was lost":    {&fake{forget: true}, fault.Unavailable},
+		"a write that was garbled": {&fake{garble: true}, fault.Corrupt},
+	} {
+		s, key := over(t, row.vault)
+		if _, err := s.Create(t.Context(), "x", key); !fault.Is(err, row.code) {
+			t.Errorf("%s: %v (%s)", what, err, fault.CodeOf(err))
+		}
+	}
+	s, key := over(t, &fake{keep: true})
+	ref, err := s.Create(t.Context(), "x", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), ref); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a deletion that was lost: %v", err)
+	}
+}
+
+// A lookup that failed must not be taken for an absent key: Create would write a second key over one that is only out of reach.
+func TestFailedLookupStopsEveryCall(t *testing.T) {
+	f := &fake{lookup: fault.New(fault.Unauthenticated, "locked", "unlock it")}
+	s, key := over(t, f)
+	_, create := s.Create(t.Context(), "x", key)
+	_, open := s.Open(t.Context(), s.Ref("x"))
+	for what, err := range map[string]error{"create": create, "open": open, "delete": s.Delete(t.Context(), s.Ref("x"))} {
+		if !fault.Is(err, fault.Unauthenticated) || fault.Hint(err) != "unlock it" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if f.adds != 0 {
+		t.Error("something was written")
+	}
+}
+
+// A library that is deaf to its context is left behind at the deadline, but its lock is held until it returns, so that the abandoned write
+// cannot meet the next one.
+func TestAbandonedWriteKeepsItsLock(t *testing.T) {
+	f := &fake{block: make(chan struct{})}
+	s, key := over(t, f)
+	for range 2 { // the first waits in the write, the second for the lock
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := s.Create(ctx, "x", key); !fault.Is(err, fault.Unavailable, fault.Busy) {
+			t.Errorf("create: %v", err)
+		}
+		cancel()
+	}
+	close(f.block)
+	if _, err := s.Create(t.Context(), "x", key); !fault.Is(err, fault.Conflict) {
+		t.Errorf("create after the abandoned one: %v", err)
+	}
+	if f.adds != 1 {
+		t.Errorf("%d writes", f.adds)
+	}
+}
+
+func TestServiceMustBeAPlainName(t *testing.T) {
+	for _, bad := range []string{"a:b", "a\nb"} {
+		if _, err := New(Config{Service: bad}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	s, err := New(Config{})
+	if err != nil || s.Ref("t/a#1").String() != "keychain:leastkey-agent/t/a#1" {
+		t.Errorf("%s, %v", s.Ref("t/a#1"), err)
+	}
+}
