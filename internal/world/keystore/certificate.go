@@ -20,8 +20,8 @@ type CertificateOptions struct {
 	Now        time.Time // the caller's clock; it becomes NotBefore, cut to the second. Zero is refused
 }
 
-// Certificate makes the self-signed certificate that is registered with Entra for key. It is not back-dated: Graph compares
-// startDateTime with the certificate, and a certificate that begins before its key was made would be a lie in an audit.
+// Certificate makes the self-signed certificate that is registered with Entra for key. It is not back-dated: a
+// certificate that begins before its key was made would be a lie in an audit, and the start date that Graph is told must lie in it.
 func Certificate(key crypto.Signer, o CertificateOptions) (*x509.Certificate, error) {
 	public, err := rsaPublic(key)
 	if err != nil {

@@ -60,7 +60,7 @@ func (s *Store) Ref(name string) secret.Ref {
 }
 
 // Create looks up, refuses if present, writes and reads back, all under the lock. A write is believed only when it has been read
-// back: macOS' security tool ends with success when a command that it read from its input failed.
+// back: go-keyring feeds macOS' security tool its command on standard input, where the exit code does not speak for the command.
 func (s *Store) Create(ctx context.Context, name string, key crypto.Signer) (secret.Ref, error) {
 	ref := s.Ref(name)
 	if err := keystore.CheckName(name); err != nil {

@@ -17,7 +17,7 @@ import (
 type fake struct {
 	mu      sync.Mutex
 	entries map[string]string
-	forget  bool          // add succeeds and keeps nothing, as macOS' security does when its command failed
+	forget  bool          // add succeeds and keeps nothing, a write that fails in silence
 	garble  bool          // add keeps something else
 	keep    bool          // remove succeeds and removes nothing
 	lookup  error         // every get fails

@@ -210,8 +210,8 @@ func (c *conversation) search(attrs map[string]string) (open, locked []dbus.Obje
 	return open, locked, nil
 }
 
-// find is the one entry of that name. It is absent only if the keychain that we write to is there and unlocked: KeePassXC, for one, does
-// not search a locked database, and its silence is no answer.
+// find is the one entry of that name. It is absent only if the keychain that we write to is there and unlocked: a service
+// need not search a locked keychain, and its silence is no answer.
 func (c *conversation) find(service, account string) (dbus.ObjectPath, error) {
 	open, locked, err := c.search(attributes(service, account))
 	if err != nil {
