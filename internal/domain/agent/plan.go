@@ -96,6 +96,7 @@ type Plan struct {
 	Facts        map[string]string `json:"facts,omitempty"` // the facts relied on, known at planning
 	Steps        []Step            `json:"steps"`
 	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
+	Blockers     []finding.Finding `json:"blockers,omitempty"` // why there are no steps; not part of the digest
 }
 
 // Empty tells whether nothing has to change. A plan that would only prove and read back again has nothing to change.
@@ -113,7 +114,7 @@ func (p Plan) Step(id string) (Step, bool) {
 // Digest is the SHA-256, in hex, of the plan's canonical JSON without its findings: what an approver pins. Equal specs and
 // observations give equal digests.
 func (p Plan) Digest() string {
-	p.Findings = nil
+	p.Findings, p.Blockers = nil, nil
 	b, err := json.Marshal(p) // maps are sorted by encoding/json, structs have a fixed order
 	if err != nil {
 		panic("agent: a plan does not encode: " + err.Error())

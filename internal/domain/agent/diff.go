@@ -1,0 +1,431 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/role"
+)
+
+// Options are what the operator decided beside the spec.
+type Options struct {
+	Roles         role.Catalogue
+	Tenant        string   // GUID
+	Instance      string   // of the local cloud
+	CreateBeside  bool     // create although another application has the display name
+	RemoveForeign []string // SHA-256 of certificates and key ids of passwords that shall go
+}
+
+// Diff is the plan that makes the world as the spec says, as far as the observation shows it. It decides everything and does nothing.
+// Where it must not go on, the plan has blockers and no steps.
+func Diff(s Spec, name string, o Observed, opt Options) Plan {
+	a := s.Agents[name]
+	d := &differ{spec: s, agent: a, seen: o, opt: opt, rec: o.Record}
+	d.plan = newPlan(Apply, s, name, o.Record, opt)
+	d.blockers()
+	if len(d.plan.Blockers) > 0 {
+		return d.plan
+	}
+	d.application()
+	d.credentials()
+	d.roles()
+	d.readBack()
+	return d.plan
+}
+
+func newPlan(verb Verb, s Spec, name string, rec Record, opt Options) Plan {
+	only := s
+	only.Agents = map[string]*Agent{name: s.Agents[name]}
+	p := Plan{Version: 1, Verb: verb, Cloud: s.Cloud, Instance: opt.Instance, Tenant: opt.Tenant, Subscription: s.Subscription, Agent: name, Spec: &only, Facts: map[string]string{}}
+	for fact, value := range map[string]string{FactApplication: rec.ApplicationID, FactAppID: rec.AppID, FactPrincipal: rec.PrincipalID, FactUniqueName: rec.UniqueName} {
+		if value != "" {
+			p.Facts[fact] = value
+		}
+	}
+	return p
+}
+
+type differ struct {
+	spec  Spec
+	agent *Agent
+	seen  Observed
+	rec   Record
+	opt   Options
+	plan  Plan
+}
+
+func (d *differ) block(id, question, detail, remedy string) {
+	d.plan.Blockers = append(d.plan.Blockers, finding.Finding{ID: id, Question: question, Outcome: finding.Fail, Detail: detail, Remedy: remedy})
+}
+
+func (d *differ) find(outcome finding.Outcome, id, question, detail, remedy string) {
+	d.plan.Findings = append(d.plan.Findings, finding.Finding{ID: id, Question: question, Outcome: outcome, Detail: detail, Remedy: remedy})
+}
+
+func (d *differ) step(s Step) { d.plan.Steps = append(d.plan.Steps, s) }
+
+func (d *differ) has(id string) bool {
+	_, ok := d.plan.Step(id)
+	return ok
+}
+
+// after keeps those ids that the plan has: the others were done long ago.
+func (d *differ) after(ids ...string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return !d.has(id) })
+}
+
+// blockers are what must not be guessed at: each stops the plan before its first step.
+func (d *differ) blockers() {
+	o, a := d.seen, d.agent
+	if !o.GroupExists {
+		d.block("resource-group", "does the resource group exist?", "resource group "+d.spec.ResourceGroup+" does not exist in subscription "+d.spec.Subscription,
+			"create it (az group create), or correct resource_group; leastkey never creates one")
+	}
+	if a.KeyVault != "" {
+		switch {
+		case o.Vault == nil:
+			d.block("key-vault", "does the vault exist?", "vault "+d.spec.VaultID(a)+" does not exist", "correct key_vault, or remove it")
+		case !o.Vault.RBAC:
+			d.block("key-vault-mode", "does the vault use Azure RBAC?", "vault "+o.Vault.ID+" uses access policies, so that role assignments on it do nothing",
+				"its owner can switch it: az keyvault update --enable-rbac-authorization true; leastkey never does")
+		}
+	}
+	if a.SessionPool != "" && !o.PoolExists {
+		d.block("session-pool", "does the session pool exist?", d.spec.PoolID(a)+" does not exist", "correct session_pool, or remove it")
+	}
+	if a.ContentSafety != "" && !o.SafetyFound {
+		d.block("content-safety", "does the content safety account exist?", d.spec.SafetyID(a)+" does not exist", "correct content_safety, or remove it")
+	}
+	d.identityBlockers()
+}
+
+func (d *differ) identityBlockers() {
+	o := d.seen
+	if !d.rec.Provisioned() {
+		if len(o.Namesakes) > 0 && !d.opt.CreateBeside {
+			d.block("namesake", "is the display name free?", namesakes(d.agent.Name, o.Namesakes),
+				"if one of them is this agent's: leastkey adopt --app-id ID; if not: run again with --create-beside")
+		}
+		return
+	}
+	for _, n := range o.Namesakes {
+		if n.UniqueName != "" && n.UniqueName == d.rec.UniqueName {
+			d.block("nonce", "is our unique name ours alone?", "application "+n.ID+" has our unique name and is not the recorded "+d.rec.ApplicationID, "find out who made it before going on")
+			continue
+		}
+		d.find(finding.Warn, "namesake", "is the display name used once?", namesakes(d.agent.Name, []Namesake{n}), "")
+	}
+	if o.Application == nil {
+		d.block("application-gone", "is the recorded application there?", "application "+d.rec.ApplicationID+" was deleted by somebody",
+			"restore it within 30 days (az rest --method post --url …/directory/deletedItems/"+d.rec.ApplicationID+"/restore), or leastkey revoke "+d.agent.Name+" and apply again")
+		return
+	}
+	if o.Principal != nil && !o.Principal.Enabled {
+		d.block("principal-disabled", "is the service principal enabled?", "service principal "+o.Principal.ID+" was disabled by somebody",
+			"if that was not on purpose: az ad sp update --id "+d.rec.AppID+" --set accountEnabled=true")
+	}
+}
+
+func namesakes(name string, all []Namesake) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d other application(s) named %s:", len(all), name)
+	for _, n := range all {
+		var owners []string
+		for _, w := range n.Owners {
+			owners = append(owners, strings.TrimSpace(w.DisplayName+" "+w.ID))
+		}
+		who := "no owner"
+		if len(owners) > 0 {
+			who = "owned by " + strings.Join(owners, ", ")
+		}
+		fmt.Fprintf(&b, " app id %s (%s; %d certificates, %d passwords)", n.AppID, who, len(n.Certificates), len(n.Passwords))
+	}
+	return b.String()
+}
+
+// Step ids that others refer to.
+const (
+	stepApplication = "application"
+	stepPrincipal   = "principal"
+	stepKey         = "key"
+	stepCertificate = "certificate"
+	stepLogin       = "login"
+	stepVerify      = "verify"
+	stepEnv         = "environment"
+)
+
+func (d *differ) application() {
+	o := d.seen
+	if !d.rec.Provisioned() {
+		d.step(Step{ID: stepApplication, Action: CreateApplication, Plane: Graph, Title: "create application " + d.agent.Name, With: map[string]string{"display_name": d.agent.Name}})
+	} else if o.Application.SignInAudience != "AzureADMyOrg" {
+		d.step(Step{ID: "single-tenant", Action: SingleTenant, Plane: Graph, Title: "make the application single tenant", Why: "its sign-in audience is " + o.Application.SignInAudience,
+			With: map[string]string{"application": "$application"}})
+	}
+	if o.Application != nil && len(o.Application.RedirectURIs) > 0 {
+		d.find(finding.Warn, "redirect-uris", "does the application take redirects?", strings.Join(o.Application.RedirectURIs, ", "), "an agent needs none: remove them")
+	}
+	if o.Principal == nil {
+		why := ""
+		if d.rec.PrincipalID != "" {
+			why = "the recorded service principal " + d.rec.PrincipalID + " is gone"
+		}
+		d.step(Step{ID: stepPrincipal, Action: CreatePrincipal, Plane: Graph, Title: "create its service principal", Why: why, With: map[string]string{"app_id": "$app_id"}, After: d.after(stepApplication)})
+	}
+}
+
+func (d *differ) credentials() {
+	active := d.rec.Active()
+	why := d.whyNewKey(active)
+	switch {
+	case why != "":
+		d.newKey(active, why)
+	case !d.registered(active):
+		d.facts(active)
+		d.register(map[string]string{"generation": active.ID}, "its certificate was removed from the application by somebody")
+	default:
+		d.facts(active)
+		if left := active.NotAfter.Sub(d.seen.Now); left < renewWindow(d.agent, active) {
+			d.find(finding.Warn, "certificate-expiry", "does the certificate live long enough?", fmt.Sprintf("it expires on %s", active.NotAfter.Format(time.DateOnly)), "it is replaced once it has expired; rotation before that comes with version 0.3")
+		}
+	}
+	d.foreign()
+	d.orphans(active)
+}
+
+func renewWindow(a *Agent, g *Generation) time.Duration {
+	return time.Duration(float64(g.NotAfter.Sub(g.NotBefore)) * (1 - a.Certificate.RenewAt))
+}
+
+// whyNewKey is "" while the active key can go on.
+func (d *differ) whyNewKey(active *Generation) string {
+	switch {
+	case active == nil:
+		return "there is no key yet"
+	case !d.seen.Now.Before(active.NotAfter):
+		return "its certificate expired on " + active.NotAfter.Format(time.DateOnly)
+	}
+	switch d.seen.Keys[active.ID] {
+	case KeyAbsent:
+		return "its private key is no longer in the keystore"
+	case KeyMismatched:
+		return "the keystore holds another key than the certificate's"
+	}
+	return ""
+}
+
+func (d *differ) registered(g *Generation) bool {
+	return d.seen.Application != nil && slices.ContainsFunc(d.seen.Application.Certificates, func(c Certificate) bool {
+		return strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID)
+	})
+}
+
+// facts names the generation that the plan goes on with.
+func (d *differ) facts(g *Generation) {
+	d.plan.Facts[FactGeneration], d.plan.Facts[FactSHA256] = g.ID, g.SHA256
+}
+
+func (d *differ) newKey(old *Generation, why string) {
+	if old == nil && !d.rec.Provisioned() {
+		why = ""
+	}
+	d.step(Step{ID: stepKey, Action: MintKey, Plane: Here, Title: "make its key in the keystore", Why: why,
+		With: map[string]string{"days": fmt.Sprint(d.agent.Certificate.Days), "bits": "2048"}})
+	d.register(map[string]string{"generation": "$generation"}, why)
+}
+
+func (d *differ) register(with map[string]string, why string) {
+	with["application"] = "$application"
+	d.step(Step{ID: stepCertificate, Action: RegisterCertificate, Plane: Graph, Title: "register its certificate", Why: why, With: with, After: d.after(stepApplication, stepKey)})
+}
+
+// foreign deals with every credential that is not the active generation's. The proof of a removal is a login with the active one.
+func (d *differ) foreign() {
+	app := d.seen.Application
+	if app == nil {
+		return
+	}
+	for _, c := range app.Certificates {
+		switch d.rec.Whose(d.agent, c) {
+		case OursOlder:
+			d.removeCertificate(c, "it is an earlier one of ours")
+		case Current:
+			if d.has(stepKey) { // the successor replaces it
+				d.removeCertificate(c, "its successor takes over")
+			}
+		case Foreign:
+			if d.asked(c.SHA256, c.KeyID) {
+				d.removeCertificate(c, "you asked for it")
+				continue
+			}
+			d.find(finding.Fail, "foreign-certificate", "are the certificates on the application ours?", "certificate "+describe(c)+" is not ours",
+				"if it is another machine's, list its SHA-256 under certificates; if not: leastkey apply --remove-foreign "+cmpOr(c.SHA256, c.KeyID))
+		}
+	}
+	d.passwords("applications", app.Passwords)
+	if p := d.seen.Principal; p != nil {
+		d.passwords("servicePrincipals", p.Passwords)
+		for _, c := range p.Certificates {
+			if d.rec.Whose(d.agent, c) == Foreign {
+				d.find(finding.Fail, "foreign-principal-certificate", "has the service principal no certificate of its own?", "certificate "+describe(c)+" on the service principal is not ours",
+					"its owner can remove it: az ad sp credential delete --id "+d.rec.AppID+" --cert --key-id "+c.KeyID)
+			}
+		}
+	}
+}
+
+func describe(c Certificate) string {
+	what := cmpOr(c.SHA256, "of key id "+c.KeyID)
+	return fmt.Sprintf("%s (%q, until %s)", what, c.DisplayName, c.End.Format(time.DateOnly))
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (d *differ) asked(ids ...string) bool {
+	return slices.ContainsFunc(d.opt.RemoveForeign, func(want string) bool {
+		return slices.ContainsFunc(ids, func(id string) bool { return id != "" && strings.EqualFold(id, want) })
+	})
+}
+
+func (d *differ) removeCertificate(c Certificate, why string) {
+	d.login()
+	d.step(Step{ID: "remove-certificate:" + c.KeyID, Action: RemoveCertificate, Plane: Graph, Title: "remove certificate " + describe(c), Why: why, Destroys: true,
+		With: map[string]string{"application": "$application", "key_id": c.KeyID, "sha256": c.SHA256}, After: d.after(d.lastCredentialStep(), stepLogin), Proof: []string{stepLogin}})
+}
+
+// lastCredentialStep orders changes of the application's credentials: keyCredentials is replaced as a whole, so two at a time would
+// undo each other.
+func (d *differ) lastCredentialStep() string {
+	for i := len(d.plan.Steps) - 1; i >= 0; i-- {
+		switch d.plan.Steps[i].Action {
+		case RemoveCertificate, RegisterCertificate:
+			return d.plan.Steps[i].ID
+		}
+	}
+	return ""
+}
+
+func (d *differ) passwords(collection string, all []Password) {
+	for _, p := range all {
+		if d.asked(p.KeyID) {
+			d.login()
+			d.step(Step{ID: "remove-password:" + p.KeyID, Action: RemovePassword, Plane: Graph, Title: "remove password " + p.KeyID, Why: "you asked for it", Destroys: true,
+				With: map[string]string{"collection": collection, "key_id": p.KeyID, "application": "$application", "principal": "$principal"}, After: d.after(stepLogin), Proof: []string{stepLogin}})
+			continue
+		}
+		d.find(finding.Fail, "password-credential", "has the identity no password?", fmt.Sprintf("password %s (%q, begins %s…) is on the %s", p.KeyID, p.DisplayName, p.Hint, strings.TrimSuffix(collection, "s")),
+			"whoever uses it loses it: leastkey apply --remove-foreign "+p.KeyID)
+	}
+}
+
+// orphans are keys that a stopped or superseded run left in the keystore without ever using them, and ours that nothing shows any more.
+func (d *differ) orphans(active *Generation) {
+	for _, g := range d.rec.Generations {
+		if active != nil && g.ID == active.ID && !d.has(stepKey) {
+			continue
+		}
+		var after []string
+		proof := []string(nil)
+		if d.registered(&g) {
+			d.login()
+			c := slices.IndexFunc(d.seen.Application.Certificates, func(c Certificate) bool { return strings.EqualFold(c.SHA256, g.SHA256) || c.KeyID == g.KeyID })
+			after, proof = d.after("remove-certificate:"+d.seen.Application.Certificates[c].KeyID), []string{stepLogin}
+			after = append(after, stepLogin)
+		} else if d.has(stepKey) && active != nil && g.ID == active.ID {
+			d.login()
+			after, proof = []string{stepLogin}, []string{stepLogin}
+		}
+		d.step(Step{ID: "delete-key:" + g.ID, Action: DeleteKey, Plane: Here, Title: "delete key " + short(g.ID) + " from the keystore", Why: "nothing uses it", Destroys: true,
+			With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: after, Proof: proof})
+	}
+}
+
+func short(id string) string { return id[:min(8, len(id))] }
+
+// login adds the proof that the active key works, once.
+func (d *differ) login() {
+	if d.has(stepLogin) {
+		return
+	}
+	d.step(Step{ID: stepLogin, Action: Login, Plane: Identity, Title: "log in with the certificate", Why: "prove the key as reopened from the keystore",
+		With: map[string]string{"app_id": "$app_id", "generation": "$generation", "times": "3"}, After: d.after(stepCertificate, stepPrincipal)})
+}
+
+func (d *differ) roles() {
+	want := map[string]bool{}
+	for _, g := range d.spec.Grants(d.agent, d.opt.Roles) {
+		want[g.Key()] = true
+		if d.assigned(g) {
+			continue
+		}
+		why := d.spec.Why(d.agent, g)
+		if i := slices.IndexFunc(d.rec.Assignments, func(a Assigned) bool { return a.Key() == g.Key() }); i >= 0 {
+			why = "it was removed by somebody"
+		}
+		d.step(Step{ID: d.unique("role:" + slug(g)), Action: AssignRole, Plane: ARM, Title: "assign " + g.Role + " on " + role.Short(g.Scope), Why: why,
+			With: map[string]string{"role": g.Role, "role_id": g.RoleID, "scope": g.Scope, "principal": "$principal"}, After: d.after(stepPrincipal)})
+	}
+	for _, as := range d.seen.Assignments {
+		if want[as.Grant().Key()] {
+			continue
+		}
+		if !strings.EqualFold(as.PrincipalID, d.rec.PrincipalID) {
+			d.find(finding.Fail, "group-assignment", "does the identity hold only the planned roles?", as.Role+" on "+as.Scope+" reaches it through group "+as.PrincipalID, "remove it from the group")
+			continue
+		}
+		d.step(Step{ID: d.unique("remove-role:" + slug(as.Grant())), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(as.Role, as.RoleID) + " on " + role.Short(as.Scope), Why: "the spec does not ask for it", Destroys: true,
+			With: map[string]string{"name": as.Name, "scope": as.Scope, "role_id": as.RoleID}})
+	}
+}
+
+func (d *differ) assigned(g role.Grant) bool {
+	return d.seen.Principal != nil && slices.ContainsFunc(d.seen.Assignments, func(a Assignment) bool {
+		return a.Grant().Key() == g.Key() && strings.EqualFold(a.PrincipalID, d.seen.Principal.ID) && a.Condition == ""
+	})
+}
+
+func slug(g role.Grant) string {
+	last := g.Scope[strings.LastIndex(g.Scope, "/")+1:]
+	return strings.ToLower(strings.ReplaceAll(cmpOr(g.Role, g.RoleID), " ", "-") + "@" + last)
+}
+
+func (d *differ) unique(id string) string {
+	for n, base := 2, id; d.has(id); n++ {
+		id = fmt.Sprintf("%s-%d", base, n)
+	}
+	return id
+}
+
+// EnvKeys are the environment keys that an agent's process reads, none of them secret.
+func EnvKeys(appID, tenant string) map[string]string {
+	return map[string]string{"RUNTIME_SP_APP_ID": appID, "RUNTIME_SP_TENANT": tenant, "AZURE_CLIENT_ID": appID, "AZURE_TENANT_ID": tenant}
+}
+
+// readBack ends a plan that changes anything with the proof and the read-back, and then publishes.
+func (d *differ) readBack() {
+	env := !d.rec.Provisioned()
+	for key, value := range EnvKeys(d.rec.AppID, d.opt.Tenant) {
+		env = env || d.seen.Env[key] != value
+	}
+	if len(d.plan.Steps) == 0 && !env {
+		return
+	}
+	d.login()
+	var all []string
+	for _, s := range d.plan.Steps {
+		all = append(all, s.ID)
+	}
+	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: "read everything back", Why: "no password, only our certificates, exactly the planned roles",
+		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal"}, After: all})
+	if env {
+		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file", With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
+	}
+}

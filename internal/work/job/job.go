@@ -1,0 +1,394 @@
+// Package job runs a plan: each step in its order, independent ones in parallel, every effect between two journal entries.
+//
+// For each step: write down the intent (Begin), look whether it is done already where an earlier process may have begun it, do it,
+// remember what was made, write down what was seen (End). A process that dies anywhere in between leaves an entry without an end, and
+// the next run looks at the world before it acts.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+)
+
+// Journal is the part of record/journal that a run needs. Begin returns the entry of an earlier Begin unchanged.
+type Journal interface {
+	Entries(ctx context.Context, runID string) ([]agent.Entry, error)
+	Begin(ctx context.Context, runID, stepID string, intent map[string]string) (agent.Entry, error)
+	End(ctx context.Context, runID, stepID string, r agent.Result) error
+}
+
+// Memory is the part of record/state that a run needs.
+type Memory interface {
+	Update(ctx context.Context, name string, change func(*agent.Record) error) error
+}
+
+// Handler carries out one action.
+type Handler struct {
+	// Intent is written down by the first Begin: random names minted for the step, and what it is about to overwrite. nil means nothing.
+	Intent func(context.Context, *Call) (map[string]string, error)
+	// Done looks whether the effect is there, without changing anything. It is asked where an earlier attempt may have had an effect; an
+	// error means that nobody knows.
+	Done func(context.Context, *Call) (agent.Result, bool, error)
+	// Do makes the effect. It may be called again after a failure whose effect is unknown, so it must be safe to repeat.
+	Do func(context.Context, *Call) (agent.Result, error)
+	// Remember changes the record after the effect; nil means that there is nothing to keep.
+	Remember func(*Call, agent.Result, *agent.Record)
+}
+
+// Call is one step as its handler sees it.
+type Call struct {
+	Run     agent.Run
+	Step    agent.Step
+	Intent  map[string]string
+	Resumed bool // an earlier process began it
+	facts   map[string]string
+	stop    <-chan struct{}
+	tell    func(api.Status, string)
+}
+
+// With is a parameter of the step, with "$name" replaced by the fact of that name; "" if it has none.
+func (c *Call) With(name string) string {
+	v := c.Step.With[name]
+	if fact, ok := strings.CutPrefix(v, "$"); ok {
+		return c.facts[fact]
+	}
+	return v
+}
+
+// Fact is a value that an earlier step made or the plan knew.
+func (c *Call) Fact(name string) string { return c.facts[name] }
+
+// Wait is [Wait], telling the face what it waits for.
+func (c *Call) Wait(ctx context.Context, p Probe) error {
+	p.Stop = c.stop
+	p.Waiting = func(next time.Duration, err error) { c.tell(api.Waiting, "waiting for "+p.What) }
+	return Wait(ctx, p)
+}
+
+// Runner runs plans.
+type Runner struct {
+	Journal  Journal
+	Memory   Memory
+	Handlers map[agent.Action]Handler
+	Events   func(api.Event) // nil tells nobody; calls do not overlap
+}
+
+// Outcome is what became of a plan.
+type Outcome struct {
+	Steps        []api.StepReport
+	Facts        map[string]string
+	Results      map[string]agent.Result // by step id
+	CriticalPath time.Duration           // the longest chain of steps that waited for each other, of those run now
+}
+
+// Run carries out the run's plan, from the start or from where an earlier process left it. An error leaves the run open: the same call
+// continues it.
+func (r *Runner) Run(ctx context.Context, run agent.Run) (Outcome, error) {
+	x, err := r.prepare(ctx, run)
+	if err != nil {
+		return Outcome{}, err
+	}
+	err = x.all(ctx)
+	return x.outcome(), err
+}
+
+// execution is one Run on its way.
+type execution struct {
+	*Runner
+	run     agent.Run
+	stop    <-chan struct{}
+	entries map[string]agent.Entry
+
+	mu      sync.Mutex
+	events  sync.Mutex
+	facts   map[string]string
+	results map[string]agent.Result
+	took    map[string]time.Duration
+	status  map[string]api.StepReport
+	faults  []error
+}
+
+func (r *Runner) prepare(ctx context.Context, run agent.Run) (*execution, error) {
+	entries, err := r.Journal.Entries(ctx, run.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	x := &execution{Runner: r, run: run, entries: map[string]agent.Entry{}, facts: maps.Clone(run.Plan.Facts),
+		results: map[string]agent.Result{}, took: map[string]time.Duration{}, status: map[string]api.StepReport{}}
+	if x.facts == nil {
+		x.facts = map[string]string{}
+	}
+	for _, e := range entries {
+		x.entries[e.StepID] = e
+		if e.Ended != nil {
+			maps.Copy(x.facts, e.Result.Facts)
+			x.results[e.StepID] = e.Result
+		}
+	}
+	for _, s := range run.Plan.Steps {
+		if _, ok := r.Handlers[s.Action]; !ok {
+			return nil, fault.Newf(fault.Invalid, "the plan has a step that this version does not know: %s", s.Action)
+		}
+	}
+	return x, nil
+}
+
+// all starts each step once the steps it waits for are done. After a failure nothing new starts, and what is running is let finish:
+// cancelling a request would only make its effect unknown.
+func (x *execution) all(ctx context.Context) error {
+	x.stop = ctx.Done()
+	work := context.WithoutCancel(ctx)
+	finished := make(chan string)
+	waiting := slices.Clone(x.run.Plan.Steps)
+	running := 0
+	for {
+		waiting = slices.DeleteFunc(waiting, func(s agent.Step) bool {
+			if x.failed() || ctx.Err() != nil || !x.ready(s) {
+				return false
+			}
+			running++
+			go func() {
+				x.step(work, s)
+				finished <- s.ID
+			}()
+			return true
+		})
+		if running == 0 {
+			break
+		}
+		<-finished
+		running--
+	}
+	switch {
+	case len(x.faults) > 0:
+		return x.stopped()
+	case ctx.Err() != nil:
+		return x.stoppedBy(ErrInterrupted)
+	case len(waiting) > 0:
+		return fault.Newf(fault.Invalid, "the plan has steps that wait for each other: %s", waiting[0].ID)
+	}
+	return nil
+}
+
+func (x *execution) failed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.faults) > 0
+}
+
+// ready tells whether everything that the step waits for is done.
+func (x *execution) ready(s agent.Step) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, id := range s.After {
+		if _, inPlan := x.run.Plan.Step(id); !inPlan {
+			continue // done before, by the half that another person applied
+		}
+		if _, done := x.results[id]; !done {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *execution) step(ctx context.Context, s agent.Step) {
+	began := time.Now()
+	if e, ok := x.entries[s.ID]; ok && e.Ended != nil {
+		x.report(s, api.Already, e.Result.Detail, 0)
+		return
+	}
+	x.report(s, api.Begun, "", 0)
+	result, err := x.carryOut(ctx, s)
+	took := time.Since(began)
+	x.mu.Lock()
+	x.took[s.ID] = took
+	if err != nil {
+		x.faults = append(x.faults, fmt.Errorf("%s: %w", s.Title, err))
+	} else {
+		maps.Copy(x.facts, result.Facts)
+		x.results[s.ID] = result
+	}
+	x.mu.Unlock()
+	switch {
+	case err != nil:
+		x.report(s, api.Failed, err.Error(), took)
+	case result.Already:
+		x.report(s, api.Already, result.Detail, took)
+	default:
+		x.report(s, api.Done, result.Detail, took)
+	}
+}
+
+// carryOut is the crash story of one step.
+func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, error) {
+	h := x.Handlers[s.Action]
+	if err := x.proven(s); err != nil {
+		return agent.Result{}, err
+	}
+	_, resumed := x.entries[s.ID]
+	call := &Call{Run: x.run, Step: s, Resumed: resumed, facts: x.factsNow(), stop: x.stop, tell: func(st api.Status, detail string) { x.report(s, st, detail, 0) }}
+	var intent map[string]string
+	if h.Intent != nil && !resumed {
+		err := call.Wait(ctx, Probe{What: s.Title, Try: func(ctx context.Context) (err error) {
+			intent, err = h.Intent(ctx, call)
+			return err
+		}})
+		if err != nil {
+			return agent.Result{}, err
+		}
+	}
+	entry, err := x.Journal.Begin(ctx, x.run.ID, s.ID, intent)
+	if err != nil {
+		return agent.Result{}, fmt.Errorf("write the journal: %w", err)
+	}
+	call.Intent = entry.Intent
+	result, err := x.effect(ctx, h, call)
+	if err != nil {
+		return result, err
+	}
+	if h.Remember != nil {
+		err := x.Memory.Update(ctx, x.run.Agent, func(rec *agent.Record) error {
+			h.Remember(call, result, rec)
+			return nil
+		})
+		if err != nil {
+			return result, fmt.Errorf("write the state: %w", err)
+		}
+	}
+	if err := x.Journal.End(ctx, x.run.ID, s.ID, result); err != nil {
+		return result, fmt.Errorf("write the journal: %w", err)
+	}
+	return result, nil
+}
+
+// effect looks where somebody may have acted before, and otherwise does; a try whose effect is unknown is followed by a look.
+func (x *execution) effect(ctx context.Context, h Handler, call *Call) (agent.Result, error) {
+	var result agent.Result
+	look := call.Resumed
+	err := call.Wait(ctx, Probe{What: call.Step.Title, Try: func(ctx context.Context) error {
+		if look && h.Done != nil {
+			found, done, err := h.Done(ctx, call)
+			if err != nil {
+				return err
+			}
+			if done {
+				result, result.Already = found, call.Resumed
+				return nil
+			}
+		}
+		var err error
+		result, err = h.Do(ctx, call)
+		look = err != nil
+		return err
+	}})
+	return result, err
+}
+
+// proven refuses a destroying step whose proof is not in the journal: the old is destroyed only after the new was seen to work.
+func (x *execution) proven(s agent.Step) error {
+	if !s.Destroys {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, id := range s.Proof {
+		if r, ok := x.results[id]; !ok || len(r.Evidence) == 0 {
+			return fault.Newf(fault.Refused, "step %s destroys something and its proof %q is missing", s.ID, id)
+		}
+	}
+	return nil
+}
+
+func (x *execution) factsNow() map[string]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return maps.Clone(x.facts)
+}
+
+func (x *execution) report(s agent.Step, status api.Status, detail string, took time.Duration) {
+	x.mu.Lock()
+	if status != api.Begun && status != api.Waiting {
+		x.status[s.ID] = api.StepReport{Step: s.ID, Title: s.Title, Status: status, Detail: detail, MS: took.Milliseconds()}
+	}
+	x.mu.Unlock()
+	if x.Events == nil {
+		return
+	}
+	x.events.Lock()
+	defer x.events.Unlock()
+	x.Events(api.Event{At: time.Now(), Agent: x.run.Agent, Step: s.ID, Title: s.Title, Status: status, Detail: detail, MS: took.Milliseconds()})
+}
+
+// stopped is the error of a run that stopped: midway if anything was done, and then resumable; plainly failed otherwise.
+func (x *execution) stopped() error { return x.stoppedBy(errors.Join(x.faults...)) }
+
+func (x *execution) stoppedBy(cause error) error {
+	x.mu.Lock()
+	done := len(x.results)
+	x.mu.Unlock()
+	hint := fault.Hint(firstFault(cause))
+	if done == 0 {
+		return cause
+	}
+	again := fmt.Sprintf("run leastkey %s %s again: it continues where it stopped", x.run.Verb, x.run.Agent)
+	if hint != "" {
+		again = hint + "; then " + again
+	}
+	return &fault.Error{Code: fault.Stopped, Op: fmt.Sprintf("stopped after %d of %d steps", done, len(x.run.Plan.Steps)), Hint: again, Err: cause}
+}
+
+// firstFault is the first error with a hint among joined ones.
+func firstFault(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	for _, e := range joined.Unwrap() {
+		if fault.Hint(e) != "" {
+			return e
+		}
+	}
+	return err
+}
+
+func (x *execution) outcome() Outcome {
+	o := Outcome{Facts: x.facts, Results: x.results}
+	for _, s := range x.run.Plan.Steps {
+		st, ok := x.status[s.ID]
+		if !ok {
+			st = api.StepReport{Step: s.ID, Title: s.Title, Status: api.NotRun}
+		}
+		o.Steps = append(o.Steps, st)
+	}
+	path := map[string]time.Duration{}
+	var longest func(id string) time.Duration
+	longest = func(id string) time.Duration {
+		if d, ok := path[id]; ok {
+			return d
+		}
+		s, ok := x.run.Plan.Step(id)
+		if !ok {
+			return 0
+		}
+		var before time.Duration
+		for _, a := range s.After {
+			before = max(before, longest(a))
+		}
+		path[id] = before + x.took[id]
+		return path[id]
+	}
+	for _, s := range x.run.Plan.Steps {
+		o.CriticalPath = max(o.CriticalPath, longest(s.ID))
+	}
+	return o
+}

@@ -1,0 +1,279 @@
+// Package observe reads the world once, in parallel, for every verb.
+package observe
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/work/job"
+)
+
+// Graph is the part of Microsoft Graph that an observation needs. An object that Graph says is not there is a fault of code NotFound.
+type Graph interface {
+	Namesakes(ctx context.Context, displayName string) ([]agent.Namesake, error)
+	Application(ctx context.Context, objectID string) (agent.Application, error)
+	Principal(ctx context.Context, appID string) (agent.Principal, error)
+}
+
+// ARM is the part of Azure Resource Manager that an observation needs.
+type ARM interface {
+	GroupExists(ctx context.Context, subscription, group string) (bool, error)
+	Vault(ctx context.Context, id string) (*agent.Vault, error)
+	Exists(ctx context.Context, id string) (bool, error)
+	Assignments(ctx context.Context, scope, principalID string) ([]agent.Assignment, error)
+}
+
+// Keys opens keys by reference.
+type Keys interface {
+	Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error)
+}
+
+// Observer reads.
+type Observer struct {
+	Graph Graph
+	ARM   ARM
+	Keys  Keys
+	Env   func(path string) (map[string]string, error) // a file that does not exist is empty
+	Roles role.Catalogue
+	// Settle is how long an absence of a recorded object must last before it is believed: replicas lag, and one of them that has not
+	// heard of an object yet says 404 as well. 0 believes the first answer.
+	Settle time.Duration
+}
+
+// Agent reads everything that a plan for the agent rests on. An error means that some of it is unknown, and nothing may be decided.
+func (o *Observer) Agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
+	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now()}
+	var g group
+	g.read(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (err error) {
+		seen.GroupExists, err = o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
+		return err
+	})
+	g.read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
+		all, err := o.Graph.Namesakes(ctx, a.Name)
+		seen.Namesakes = nil
+		for _, n := range all {
+			if n.ID != rec.ApplicationID {
+				seen.Namesakes = append(seen.Namesakes, n)
+			}
+		}
+		return err
+	})
+	o.resources(ctx, &g, s, a, &seen)
+	if rec.Provisioned() {
+		o.identity(ctx, &g, s, a, rec, &seen)
+	}
+	g.do(func() error { return o.keys(ctx, rec, &seen) })
+	if o.Env != nil && a.EnvFile != "" {
+		g.do(func() (err error) {
+			seen.Env, err = o.Env(a.EnvFile)
+			return err
+		})
+	}
+	return seen, g.wait()
+}
+
+func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
+	if id := s.VaultID(a); id != "" {
+		g.read(ctx, "vault "+id, func(ctx context.Context) (err error) {
+			seen.Vault, err = o.ARM.Vault(ctx, id)
+			return err
+		})
+	}
+	if id := s.PoolID(a); id != "" {
+		g.read(ctx, "session pool "+id, func(ctx context.Context) (err error) {
+			seen.PoolExists, err = o.ARM.Exists(ctx, id)
+			return err
+		})
+	}
+	if id := s.SafetyID(a); id != "" {
+		g.read(ctx, "content safety account "+id, func(ctx context.Context) (err error) {
+			seen.SafetyFound, err = o.ARM.Exists(ctx, id)
+			return err
+		})
+	}
+}
+
+func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) {
+	g.do(func() error {
+		app, err := present(ctx, o.Settle, "application "+rec.ApplicationID, func(ctx context.Context) (agent.Application, error) {
+			return o.Graph.Application(ctx, rec.ApplicationID)
+		})
+		seen.Application = app
+		return err
+	})
+	g.do(func() error {
+		p, err := present(ctx, o.Settle, "service principal of "+rec.AppID, func(ctx context.Context) (agent.Principal, error) {
+			return o.Graph.Principal(ctx, rec.AppID)
+		})
+		seen.Principal = p
+		return err
+	})
+	if rec.PrincipalID != "" {
+		g.do(func() (err error) {
+			seen.Assignments, seen.Readable, err = Assignments(ctx, o.ARM, o.Roles, s, a, rec.PrincipalID)
+			return err
+		})
+	}
+}
+
+// Assignments lists every role assignment of the principal that can be read, and where it could be read: each subscription that the
+// spec touches, or, where the caller may not list a whole subscription, the spec's scopes in it.
+func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a *agent.Agent, principal string) ([]agent.Assignment, []string, error) {
+	scopes := map[string][]string{"/subscriptions/" + s.Subscription: {s.Group()}}
+	for _, grant := range s.Grants(a, roles) {
+		if sc, err := role.ParseScope(grant.Scope); err == nil {
+			sub := "/subscriptions/" + sc.SubscriptionID
+			scopes[sub] = append(scopes[sub], grant.Scope)
+		}
+	}
+	var (
+		mu       sync.Mutex
+		g        group
+		all      []agent.Assignment
+		readable []string
+		seen     = map[string]bool{}
+	)
+	keep := func(scope string, found []agent.Assignment) {
+		mu.Lock()
+		defer mu.Unlock()
+		readable = append(readable, scope)
+		for _, as := range found {
+			if as.Role == "" {
+				as.Role = roles.Name(as.RoleID)
+			}
+			if id := strings.ToLower(as.ID); !seen[id] {
+				seen[id] = true
+				all = append(all, as)
+			}
+		}
+	}
+	list := func(ctx context.Context, scope string) error {
+		found, err := job.Retry(ctx, "the role assignments at "+scope, func(ctx context.Context) ([]agent.Assignment, error) {
+			return arm.Assignments(ctx, scope, principal)
+		})
+		if err == nil {
+			keep(scope, found)
+		}
+		return err
+	}
+	for sub, inside := range scopes {
+		g.do(func() error {
+			err := list(ctx, sub)
+			if !fault.Is(err, fault.Forbidden) {
+				return err
+			}
+			for _, scope := range inside {
+				if seenScope(readable, scope, &mu) {
+					continue
+				}
+				if err := list(ctx, scope); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := g.wait()
+	return all, readable, err
+}
+
+func seenScope(readable []string, scope string, mu *sync.Mutex) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, r := range readable {
+		if strings.EqualFold(r, scope) {
+			return true
+		}
+	}
+	return false
+}
+
+// keys opens every recorded key and compares it with its certificate. Only the store's own "there is none" is absent.
+func (o *Observer) keys(ctx context.Context, rec agent.Record, seen *agent.Observed) error {
+	for _, gen := range rec.Generations {
+		signer, err := o.Keys.Open(ctx, gen.Ref)
+		switch {
+		case fault.Is(err, fault.NotFound):
+			seen.Keys[gen.ID] = agent.KeyAbsent
+		case err != nil:
+			return fmt.Errorf("open key %s: %w", gen.Ref, err)
+		case Belongs(signer, gen.DER):
+			seen.Keys[gen.ID] = agent.KeyPresent
+		default:
+			seen.Keys[gen.ID] = agent.KeyMismatched
+		}
+	}
+	return nil
+}
+
+// Belongs tells whether the key is that of the certificate.
+func Belongs(signer crypto.Signer, der []byte) bool {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return false
+	}
+	pub, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(signer.Public())
+}
+
+// present is nil where the object is gone for as long as settle.
+func present[T any](ctx context.Context, settle time.Duration, what string, read func(context.Context) (T, error)) (*T, error) {
+	var got *T
+	since := time.Now()
+	err := job.Wait(ctx, job.Probe{What: what, Deadline: settle + 3*time.Minute, Try: func(ctx context.Context) error {
+		v, err := read(ctx)
+		switch {
+		case err == nil:
+			got = &v
+			return nil
+		case !fault.Is(err, fault.NotFound):
+			return err
+		case time.Since(since) >= settle:
+			return nil
+		}
+		return job.Spreading(err)
+	}})
+	return got, err
+}
+
+// group runs reads side by side and joins what failed.
+type group struct {
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	errs []error
+}
+
+func (g *group) do(f func() error) {
+	g.wg.Go(func() {
+		if err := f(); err != nil {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.errs = append(g.errs, err)
+		}
+	})
+}
+
+func (g *group) read(ctx context.Context, what string, f func(context.Context) error) {
+	g.do(func() error {
+		_, err := job.Retry(ctx, what, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		if err != nil {
+			return fmt.Errorf("read %s: %w", what, err)
+		}
+		return nil
+	})
+}
+
+func (g *group) wait() error {
+	g.wg.Wait()
+	return errors.Join(g.errs...)
+}

@@ -1,0 +1,313 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/work/job"
+)
+
+// Key credentials are one property that a PATCH replaces as a whole: whoever writes a list that was read from a lagging replica removes
+// what others have added since. So on an application that others may have changed, the list is read until three answers in a row agree
+// and hold everything we know of; it is journalled with its public certificates; and after the PATCH it is watched until it is quiet,
+// and what we did not mean to remove is put back. An application that this very plan has made has no others yet.
+// (Microsoft Graph, "Update application": keyCredentials; observed 2026-08.)
+
+// credential is a journalled key credential.
+type credential struct {
+	agent.Certificate
+	DER []byte `json:"der"`
+}
+
+func journalled(all []agent.Certificate) (string, error) {
+	list := make([]credential, len(all))
+	for i, c := range all {
+		list[i] = credential{c, c.DER}
+	}
+	b, err := json.Marshal(list)
+	return string(b), err
+}
+
+func fromJournal(s string) ([]agent.Certificate, error) {
+	var list []credential
+	if s == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(s), &list); err != nil {
+		return nil, fault.Newf(fault.Corrupt, "the journalled key credentials do not read")
+	}
+	all := make([]agent.Certificate, len(list))
+	for i, c := range list {
+		all[i] = c.Certificate
+		all[i].DER = c.DER
+	}
+	return all, nil
+}
+
+// fresh tells whether this very plan made the application.
+func fresh(c *job.Call) bool {
+	return slices.ContainsFunc(c.Run.Plan.Steps, func(s agent.Step) bool { return s.Action == agent.CreateApplication })
+}
+
+func (p *Provision) registerCertificate() job.Handler {
+	return job.Handler{
+		Intent: func(ctx context.Context, c *job.Call) (map[string]string, error) {
+			intent := map[string]string{"key_id": uuid.NewString()}
+			if fresh(c) {
+				return intent, nil
+			}
+			before, err := p.agreed(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			intent["before"], err = journalled(before)
+			return intent, err
+		},
+		Done: func(ctx context.Context, c *job.Call) (agent.Result, bool, error) {
+			g, err := p.recorded(ctx, c)
+			if err != nil {
+				return agent.Result{}, false, err
+			}
+			app, err := p.Graph.Application(ctx, c.With("application"))
+			if err != nil {
+				return agent.Result{}, false, job.Spreading(err)
+			}
+			for _, have := range app.Certificates {
+				if strings.EqualFold(have.SHA256, g.SHA256) {
+					return registered(g, have.KeyID), true, nil
+				}
+			}
+			return agent.Result{}, false, nil
+		},
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			g, err := p.recorded(ctx, c)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			before, err := fromJournal(c.Intent["before"])
+			if err != nil {
+				return agent.Result{}, err
+			}
+			ours := agent.Certificate{KeyID: c.Intent["key_id"], DisplayName: "leastkey " + c.Run.Agent, DER: g.DER, SHA256: g.SHA256, Type: "AsymmetricX509Cert", Usage: "Verify", Start: g.NotBefore, End: g.NotAfter}
+			keep := slices.DeleteFunc(before, func(b agent.Certificate) bool { return b.KeyID == ours.KeyID })
+			if err := p.Graph.SetCertificates(ctx, c.With("application"), keep, []agent.Certificate{ours}); err != nil {
+				return agent.Result{}, job.Spreading(err)
+			}
+			if !fresh(c) {
+				if err := p.quiet(ctx, c, append(slices.Clone(keep), ours), nil); err != nil {
+					return agent.Result{}, err
+				}
+			}
+			return registered(g, ours.KeyID), nil
+		},
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			if g := rec.Generation(c.With("generation")); g != nil {
+				g.KeyID = r.Facts[agent.FactKeyID]
+			}
+		},
+	}
+}
+
+func registered(g agent.Generation, keyID string) agent.Result {
+	return agent.Result{
+		Detail:   "SHA-256 " + g.SHA256[:16] + "…, until " + g.NotAfter.Format(time.DateOnly),
+		Facts:    map[string]string{agent.FactKeyID: keyID},
+		Evidence: evidence("PATCH keyCredentials", "key id "+keyID+", SHA-256 "+g.SHA256),
+	}
+}
+
+func (p *Provision) removeCertificate() job.Handler {
+	return job.Handler{
+		Intent: func(ctx context.Context, c *job.Call) (map[string]string, error) {
+			before, err := p.agreed(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			list, err := journalled(before)
+			return map[string]string{"before": list}, err
+		},
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			before, err := fromJournal(c.Intent["before"])
+			if err != nil {
+				return agent.Result{}, err
+			}
+			keep := slices.DeleteFunc(slices.Clone(before), func(b agent.Certificate) bool { return b.KeyID == c.With("key_id") })
+			r := agent.Result{Detail: "key id " + c.With("key_id"), Evidence: evidence("PATCH keyCredentials", fmt.Sprintf("%d kept", len(keep)))}
+			if err := p.Graph.SetCertificates(ctx, c.With("application"), keep, nil); err != nil {
+				return r, job.Spreading(err)
+			}
+			return r, p.quiet(ctx, c, keep, []string{c.With("key_id")})
+		},
+	}
+}
+
+// equalAnswers is how many answers in a row must agree.
+const equalAnswers = 3
+
+// agreed reads the key credentials until three answers in a row are equal and hold every key id that we have recorded as registered and
+// that was there when the plan was made.
+func (p *Provision) agreed(ctx context.Context, c *job.Call) ([]agent.Certificate, error) {
+	var last []agent.Certificate
+	equal := 0
+	err := c.Wait(ctx, job.Probe{What: "three equal readings of the key credentials", Try: func(ctx context.Context) error {
+		for equal < equalAnswers {
+			app, err := p.Graph.Application(ctx, c.With("application"))
+			if err != nil {
+				equal = 0
+				return job.Spreading(err)
+			}
+			if equal > 0 && !slices.Equal(ids(app.Certificates), ids(last)) {
+				equal = 0
+				return fault.Newf(fault.NotYet, "the key credentials differ between two readings")
+			}
+			last = app.Certificates
+			equal++
+		}
+		return nil
+	}})
+	return last, err
+}
+
+func ids(all []agent.Certificate) []string {
+	out := make([]string, len(all))
+	for i, c := range all {
+		out[i] = c.KeyID
+	}
+	slices.Sort(out)
+	return out
+}
+
+// quiet watches the key credentials until three readings over at least p.Quiet hold what shall be there and not what shall be gone. What
+// stays away for longer than any replica lags was removed by a write that crossed ours, and is put back.
+func (p *Provision) quiet(ctx context.Context, c *job.Call, want []agent.Certificate, gone []string) error {
+	since, equal := time.Now(), 0
+	return c.Wait(ctx, job.Probe{What: "the key credentials to be quiet", Try: func(ctx context.Context) error {
+		app, err := p.Graph.Application(ctx, c.With("application"))
+		if err != nil {
+			equal = 0
+			return job.Spreading(err)
+		}
+		have := ids(app.Certificates)
+		missing := slices.DeleteFunc(slices.Clone(want), func(w agent.Certificate) bool { return slices.Contains(have, w.KeyID) })
+		lingering := slices.ContainsFunc(gone, func(id string) bool { return slices.Contains(have, id) })
+		switch long := time.Since(since) >= max(p.Quiet, p.Settle); {
+		case len(missing) == 0 && !lingering:
+			if equal++; equal >= equalAnswers && time.Since(since) >= p.Quiet {
+				return nil
+			}
+			return fault.Newf(fault.NotYet, "the key credentials have not been quiet for long enough")
+		case equal == 0 && long:
+			keep := slices.DeleteFunc(app.Certificates, func(a agent.Certificate) bool { return slices.Contains(gone, a.KeyID) })
+			if err := p.Graph.SetCertificates(ctx, c.With("application"), keep, missing); err != nil {
+				return job.Spreading(err)
+			}
+			since = time.Now()
+		case equal > 0:
+			equal, since = 0, time.Now()
+		}
+		return fault.Newf(fault.NotYet, "the key credentials are not everywhere yet")
+	}})
+}
+
+func (p *Provision) removePassword() job.Handler {
+	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+		object := c.With("application")
+		if c.With("collection") == "servicePrincipals" {
+			object = c.With("principal")
+		}
+		err := p.Graph.RemovePassword(ctx, c.With("collection"), object, c.With("key_id"))
+		if fault.Is(err, fault.NotFound) {
+			err = nil
+		}
+		return agent.Result{Detail: "key id " + c.With("key_id"), Evidence: evidence("POST removePassword", "removed")}, err
+	}}
+}
+
+// login is the proof that a generation works: several logins in a row, each with the key as the keystore gives it back. After it, and not
+// before, the generation is the active one.
+func (p *Provision) login() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			g, err := p.recorded(ctx, c)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			r := agent.Result{Facts: map[string]string{"logins": c.With("times")}}
+			var times int
+			if _, err := fmt.Sscan(c.With("times"), &times); err != nil {
+				return r, err
+			}
+			for n := range times {
+				key, err := p.open(ctx, g)
+				if err != nil {
+					return r, err
+				}
+				began := time.Now()
+				who, err := p.Login(ctx, c.With("app_id"), key, g.DER)
+				if err != nil {
+					return r, job.Spreading(err) // certificate, application or service principal is on its way to the replicas
+				}
+				if !strings.EqualFold(who.TenantID, c.Run.Plan.Tenant) || (c.Fact(agent.FactPrincipal) != "" && who.ObjectID != c.Fact(agent.FactPrincipal)) {
+					return r, fault.Newf(fault.Conflict, "the token is of principal %s in tenant %s, not of ours", who.ObjectID, who.TenantID)
+				}
+				e := evidence("POST token", fmt.Sprintf("login %d: oid %s", n+1, who.ObjectID))
+				e[0].Took = time.Since(began)
+				r.Evidence = append(r.Evidence, e...)
+			}
+			r.Detail = fmt.Sprintf("%d tokens", times)
+			return r, nil
+		},
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+			for i := range rec.Generations {
+				rec.Generations[i].Active = rec.Generations[i].ID == c.With("generation")
+			}
+		},
+	}
+}
+
+// refused tells whether the login service has said that this key opens nothing: not that it is away, throttled, or that a clock is wrong.
+func refused(err error) bool {
+	switch fault.Service(err) {
+	case "AADSTS700016", "AADSTS7000112", "AADSTS7000229", "AADSTS700027":
+		return true
+	}
+	return false
+}
+
+// proveDead logs in until it is refused three times in a row.
+func (p *Provision) proveDead() job.Handler {
+	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+		g, err := p.recorded(ctx, c)
+		if err != nil {
+			return agent.Result{}, err
+		}
+		key, err := p.open(ctx, g)
+		if fault.Is(err, fault.NotFound, fault.Conflict) {
+			return agent.Result{Detail: "the key is not in the keystore: nothing to prove with"}, nil
+		}
+		if err != nil {
+			return agent.Result{}, err
+		}
+		var said string
+		for range equalAnswers {
+			_, err := p.Login(ctx, c.With("app_id"), key, g.DER)
+			switch {
+			case err == nil:
+				return agent.Result{}, fault.Newf(fault.NotYet, "a replica of the login service still accepts the key")
+			case !refused(err):
+				return agent.Result{}, err
+			}
+			said = fault.Service(err)
+		}
+		return agent.Result{Detail: said, Evidence: evidence("POST token", said)}, nil
+	}}
+}

@@ -1,0 +1,37 @@
+package provision
+
+import (
+	"context"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/work/job"
+)
+
+func (p *Provision) writeEnv() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			did, err := p.Env.Write(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
+			return agent.Result{Detail: did}, err
+		},
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = c.With("file") },
+	}
+}
+
+func (p *Provision) clearEnv() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			did, err := p.Env.Clear(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
+			return agent.Result{Detail: did}, err
+		},
+		Remember: func(_ *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = "" },
+	}
+}
+
+func (p *Provision) forget() job.Handler {
+	return job.Handler{
+		Do: func(context.Context, *job.Call) (agent.Result, error) {
+			return agent.Result{Detail: "the ledger and the journal keep its history"}, nil
+		},
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { *rec = agent.Record{Agent: c.Run.Agent} },
+	}
+}

@@ -1,0 +1,163 @@
+package provision
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/work/job"
+	"github.com/leastkey/leastkey/internal/work/observe"
+)
+
+// entry is the keystore name of a generation.
+func entry(c *job.Call, generation string) string {
+	return c.Run.Plan.Tenant + "/" + c.Run.Agent + "#" + generation
+}
+
+// mintKey makes a generation. Its id is journalled before the key exists, so that a key which a crash left behind can be found; its
+// certificate is made anew then, since nobody has seen the first one.
+func (p *Provision) mintKey() job.Handler {
+	return job.Handler{
+		Intent: func(_ context.Context, c *job.Call) (map[string]string, error) {
+			id := nonce()
+			return map[string]string{"generation": id, "key": p.Keys.Ref(entry(c, id)).String()}, nil
+		},
+		Done: func(ctx context.Context, c *job.Call) (agent.Result, bool, error) {
+			ref, err := secret.ParseRef(c.Intent["key"])
+			if err != nil {
+				return agent.Result{}, false, err
+			}
+			key, err := p.Keys.Open(ctx, ref)
+			if fault.Is(err, fault.NotFound) {
+				return agent.Result{}, false, nil
+			}
+			if err != nil {
+				return agent.Result{}, false, fmt.Errorf("open key %s: %w", ref, err)
+			}
+			r, err := p.certify(c, ref, key)
+			return r, err == nil, err
+		},
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			bits, err := strconv.Atoi(c.With("bits"))
+			if err != nil {
+				return agent.Result{}, err
+			}
+			key, err := p.Generate(bits)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			ref, err := p.Keys.Create(ctx, entry(c, c.Intent["generation"]), key)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			reopened, err := p.Keys.Open(ctx, ref)
+			if err != nil {
+				return agent.Result{}, fmt.Errorf("reopen key %s: %w", ref, err)
+			}
+			return p.certify(c, ref, reopened)
+		},
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			g, err := generation(c.Intent["generation"], r.Facts)
+			if err != nil {
+				return // the facts are our own, made a moment ago
+			}
+			if old := rec.Generation(g.ID); old != nil {
+				*old = g
+				return
+			}
+			rec.Generations = append(rec.Generations, g)
+		},
+	}
+}
+
+// certify makes the certificate and gathers the facts of a generation.
+func (p *Provision) certify(c *job.Call, ref secret.Ref, key crypto.Signer) (agent.Result, error) {
+	days, err := strconv.Atoi(c.With("days"))
+	if err != nil {
+		return agent.Result{}, err
+	}
+	der, err := p.Certify(key, c.Run.Agent, days)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	sum := sha256.Sum256(der)
+	return agent.Result{
+		Detail: ref.String(),
+		Facts: map[string]string{agent.FactGeneration: c.Intent["generation"], agent.FactKey: ref.String(), agent.FactSHA256: hex.EncodeToString(sum[:]),
+			"certificate": base64.StdEncoding.EncodeToString(der)},
+		Evidence: evidence("reopen "+ref.String(), "certificate "+hex.EncodeToString(sum[:])),
+	}, nil
+}
+
+func generation(id string, facts map[string]string) (agent.Generation, error) {
+	der, err := base64.StdEncoding.DecodeString(facts["certificate"])
+	if err != nil {
+		return agent.Generation{}, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return agent.Generation{}, err
+	}
+	ref, err := secret.ParseRef(facts[agent.FactKey])
+	if err != nil {
+		return agent.Generation{}, err
+	}
+	return agent.Generation{ID: id, Ref: ref, DER: der, SHA256: facts[agent.FactSHA256], NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC()}, nil
+}
+
+// recorded is the generation that a step names, as memory has it.
+func (p *Provision) recorded(ctx context.Context, c *job.Call) (agent.Generation, error) {
+	rec, err := p.Memory.Agent(ctx, c.Run.Agent)
+	if err != nil {
+		return agent.Generation{}, err
+	}
+	g := rec.Generation(c.With("generation"))
+	if g == nil {
+		return agent.Generation{}, fault.Newf(fault.Corrupt, "generation %q of the plan is not recorded", c.With("generation"))
+	}
+	return *g, nil
+}
+
+// open opens the generation's key and checks it against the certificate.
+func (p *Provision) open(ctx context.Context, g agent.Generation) (crypto.Signer, error) {
+	key, err := p.Keys.Open(ctx, g.Ref)
+	if err != nil {
+		return nil, fmt.Errorf("open key %s: %w", g.Ref, err)
+	}
+	if !observe.Belongs(key, g.DER) {
+		return nil, fault.Newf(fault.Conflict, "key %s is not the one of certificate %s", g.Ref, g.SHA256)
+	}
+	return key, nil
+}
+
+func (p *Provision) deleteKey() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			ref, err := secret.ParseRef(c.With("key"))
+			if err != nil {
+				return agent.Result{}, err
+			}
+			if err := p.Keys.Delete(ctx, ref); err != nil && !fault.Is(err, fault.NotFound) {
+				return agent.Result{}, err
+			}
+			return agent.Result{Detail: ref.String()}, nil
+		},
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+			kept := rec.Generations[:0:0]
+			for _, g := range rec.Generations {
+				if g.ID != c.With("generation") {
+					kept = append(kept, g)
+				}
+			}
+			rec.Generations = kept
+		},
+	}
+}

@@ -1,0 +1,242 @@
+// Package provision makes, proves and takes away an agent's identity: the handlers of the steps that a plan consists of.
+//
+// Every Do is safe to repeat after a failure whose effect nobody knows: objects are made under names fixed by the journal, and what may
+// already be there is looked for first.
+package provision
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/work/job"
+	"github.com/leastkey/leastkey/internal/work/observe"
+)
+
+// Graph is the part of Microsoft Graph that provisioning needs.
+type Graph interface {
+	observe.Graph
+	UpsertApplication(ctx context.Context, uniqueName, displayName string) (app agent.Application, created bool, err error)
+	SetSingleTenant(ctx context.Context, objectID string) error
+	// SetCertificates replaces the application's key credentials by those kept and those added.
+	SetCertificates(ctx context.Context, objectID string, keep []agent.Certificate, add []agent.Certificate) error
+	CreatePrincipal(ctx context.Context, appID string) (agent.Principal, error)
+	SetEnabled(ctx context.Context, principalID string, enabled bool) error
+	RemovePassword(ctx context.Context, collection, objectID, keyID string) error
+	DeleteApplication(ctx context.Context, objectID string) error
+	Deleted(ctx context.Context, objectID string) (bool, error) // in the recycle bin
+	Purge(ctx context.Context, objectID string) error
+}
+
+// ARM is the part of Azure Resource Manager that provisioning needs.
+type ARM interface {
+	observe.ARM
+	Assign(ctx context.Context, name string, g role.Grant, principalID string) error
+	AssignmentFor(ctx context.Context, g role.Grant, principalID string) (*agent.Assignment, error)
+	Unassign(ctx context.Context, scope, name string) error
+}
+
+// Keystore keeps private keys.
+type Keystore interface {
+	observe.Keys
+	Ref(name string) secret.Ref
+	Create(ctx context.Context, name string, key crypto.Signer) (secret.Ref, error)
+	Delete(ctx context.Context, ref secret.Ref) error
+}
+
+// Login asks for a token with a key and its certificate, and tells whose token came back; the token itself goes nowhere.
+type Login func(ctx context.Context, appID string, key crypto.Signer, der []byte) (api.Caller, error)
+
+// EnvFile changes the agent's environment file and says in one line what it did.
+type EnvFile interface {
+	Write(ctx context.Context, path string, set map[string]string) (string, error)
+	// Clear removes the keys whose value is still the one given; another value is somebody else's.
+	Clear(ctx context.Context, path string, ours map[string]string) (string, error)
+}
+
+// Memory is the record of the agent.
+type Memory interface {
+	Agent(ctx context.Context, name string) (agent.Record, error)
+}
+
+// Config is everything that provisioning acts through. Every field is needed.
+type Config struct {
+	Graph    Graph
+	ARM      ARM
+	Keys     Keystore
+	Login    Login
+	Env      EnvFile
+	Memory   Memory
+	Roles    role.Catalogue
+	Generate func(bits int) (crypto.Signer, error)
+	Certify  func(key crypto.Signer, commonName string, days int) (der []byte, err error)
+	Operator string        // object id, recorded as the creator
+	Settle   time.Duration // how long an absence must last before it is believed
+	Quiet    time.Duration // how long the key credentials of an existing application must stay equal after a change; 10 s on real clouds
+}
+
+// Provision holds the handlers.
+type Provision struct{ Config }
+
+// New checks nothing: a missing field is a fault of the wiring, found by the first test.
+func New(c Config) *Provision { return &Provision{c} }
+
+// Handlers are the handlers of every action.
+func (p *Provision) Handlers() map[agent.Action]job.Handler {
+	return map[agent.Action]job.Handler{
+		agent.CreateApplication:   p.createApplication(),
+		agent.SingleTenant:        p.singleTenant(),
+		agent.CreatePrincipal:     p.createPrincipal(),
+		agent.MintKey:             p.mintKey(),
+		agent.RegisterCertificate: p.registerCertificate(),
+		agent.RemoveCertificate:   p.removeCertificate(),
+		agent.RemovePassword:      p.removePassword(),
+		agent.AssignRole:          p.assignRole(),
+		agent.RemoveRole:          p.removeRole(),
+		agent.Login:               p.login(),
+		agent.Verify:              p.verify(),
+		agent.WriteEnv:            p.writeEnv(),
+		agent.DisablePrincipal:    p.disablePrincipal(),
+		agent.ClearCertificates:   p.clearCredentials(),
+		agent.DeleteApplication:   p.deleteApplication(),
+		agent.PurgePrincipal:      p.purge("principal"),
+		agent.PurgeApplication:    p.purge("application"),
+		agent.ProveDead:           p.proveDead(),
+		agent.DeleteKey:           p.deleteKey(),
+		agent.ClearEnv:            p.clearEnv(),
+		agent.Forget:              p.forget(),
+	}
+}
+
+// nonce is 128 random bits in hex.
+func nonce() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails, by its documentation
+	return hex.EncodeToString(b)
+}
+
+func evidence(asked, answer string) []finding.Evidence {
+	return []finding.Evidence{{Asked: asked, Answer: answer, At: time.Now().UTC()}}
+}
+
+func (p *Provision) createApplication() job.Handler {
+	return job.Handler{
+		Intent: func(context.Context, *job.Call) (map[string]string, error) {
+			return map[string]string{"unique_name": "leastkey-" + nonce()}, nil
+		},
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			name := c.Intent["unique_name"]
+			app, created, err := p.Graph.UpsertApplication(ctx, name, c.With("display_name"))
+			if err != nil {
+				return agent.Result{}, job.Spreading(err)
+			}
+			answer := "204: it was there"
+			if created {
+				answer = "201: created"
+			}
+			return agent.Result{
+				Detail:   "app id " + app.AppID,
+				Facts:    map[string]string{agent.FactApplication: app.ID, agent.FactAppID: app.AppID, agent.FactUniqueName: name},
+				Evidence: evidence("PATCH applications(uniqueName='"+name+"')", answer),
+			}, nil
+		},
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			rec.Kind, rec.Instance, rec.Subscription = agent.ServicePrincipal, c.Run.Plan.Instance, c.Run.Plan.Subscription
+			rec.ApplicationID, rec.AppID, rec.UniqueName = r.Facts[agent.FactApplication], r.Facts[agent.FactAppID], r.Facts[agent.FactUniqueName]
+			rec.CreatedBy = p.Operator
+		},
+	}
+}
+
+func (p *Provision) singleTenant() job.Handler {
+	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+		return agent.Result{Detail: "sign-in audience AzureADMyOrg"}, job.Spreading(p.Graph.SetSingleTenant(ctx, c.With("application")))
+	}}
+}
+
+func (p *Provision) createPrincipal() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			sp, err := p.Graph.CreatePrincipal(ctx, c.With("app_id"))
+			if fault.Is(err, fault.Conflict) { // an earlier try had its effect
+				sp, err = p.Graph.Principal(ctx, c.With("app_id"))
+			}
+			if err != nil {
+				return agent.Result{}, job.Spreading(err) // its application is on its way to the replicas
+			}
+			return agent.Result{
+				Detail:   "principal id " + sp.ID,
+				Facts:    map[string]string{agent.FactPrincipal: sp.ID},
+				Evidence: evidence("POST servicePrincipals", "id "+sp.ID),
+			}, nil
+		},
+		Remember: func(_ *job.Call, r agent.Result, rec *agent.Record) { rec.PrincipalID = r.Facts[agent.FactPrincipal] },
+	}
+}
+
+func (p *Provision) assignRole() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			g, principal := grant(c), c.With("principal")
+			name := role.AssignmentName(g, principal)
+			ours := "true"
+			err := p.ARM.Assign(ctx, name, g, principal)
+			if fault.Is(err, fault.Conflict) { // the triple exists under another name: it satisfies the plan and is not ours
+				var found *agent.Assignment
+				if found, err = p.ARM.AssignmentFor(ctx, g, principal); err == nil && found == nil {
+					err = fault.Newf(fault.NotYet, "the existing assignment is not listed yet")
+				} else if err == nil {
+					name, ours = found.Name, "false"
+				}
+			}
+			if err != nil {
+				return agent.Result{}, job.Spreading(err) // PrincipalNotFound: the principal is on its way to ARM
+			}
+			return agent.Result{
+				Detail:   role.Short(g.Scope),
+				Facts:    map[string]string{"assignment:" + c.Step.ID: name, "ours:" + c.Step.ID: ours},
+				Evidence: evidence("PUT "+g.Scope+"/…/roleAssignments/"+name, g.Role),
+			}, nil
+		},
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			a := agent.Assigned{Grant: grant(c), Name: r.Facts["assignment:"+c.Step.ID], Ours: r.Facts["ours:"+c.Step.ID] == "true"}
+			forget(rec, a.Name)
+			rec.Assignments = append(rec.Assignments, a)
+		},
+	}
+}
+
+func grant(c *job.Call) role.Grant {
+	return role.Grant{Role: c.With("role"), RoleID: c.With("role_id"), Scope: c.With("scope")}
+}
+
+func forget(rec *agent.Record, name string) {
+	kept := rec.Assignments[:0:0]
+	for _, a := range rec.Assignments {
+		if a.Name != name {
+			kept = append(kept, a)
+		}
+	}
+	rec.Assignments = kept
+}
+
+func (p *Provision) removeRole() job.Handler {
+	return job.Handler{
+		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			err := p.ARM.Unassign(ctx, c.With("scope"), c.With("name"))
+			if fault.Is(err, fault.NotFound) {
+				err = nil
+			}
+			return agent.Result{Detail: role.Short(c.With("scope"))}, err
+		},
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { forget(rec, c.With("name")) },
+	}
+}
