@@ -107,7 +107,6 @@ type v2Device struct {
 	UserCode   string `json:"user_code"`
 	DeviceCode string `json:"device_code"`
 	URI        string `json:"verification_uri"`
-	URL        string `json:"verification_url,omitempty"` // MSAL Go reads this name
 	ExpiresIn  int    `json:"expires_in"`
 	Interval   int    `json:"interval"`
 	Message    string `json:"message"`
@@ -153,7 +152,7 @@ func (s *Service) deviceCode(w http.ResponseWriter, r *http.Request, ep endpoint
 		service.JSON(w, http.StatusOK, v1Device{c.userCode, secret, where, life, interval, message})
 		return
 	}
-	service.JSON(w, http.StatusOK, v2Device{c.userCode, secret, where, where, life, interval, message})
+	service.JSON(w, http.StatusOK, v2Device{c.userCode, secret, where, life, interval, message})
 }
 
 // userCode is nine letters; 32 letters divide 256, so each is equally likely.
