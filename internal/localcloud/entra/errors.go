@@ -81,6 +81,7 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, f *failure) {
 }
 
 // headers sets what every token answer carries, and returns the trace id and the correlation id.
+// Entra also sends Strict-Transport-Security; on localhost that would forbid plain HTTP to every other server of the machine.
 func (s *Service) headers(w http.ResponseWriter, r *http.Request) (trace, correlation string) {
 	trace = s.env.NewID()
 	correlation = strings.ToLower(r.Header.Get("client-request-id"))
@@ -91,7 +92,6 @@ func (s *Service) headers(w http.ResponseWriter, r *http.Request) (trace, correl
 	h.Set("Cache-Control", "no-store, no-cache")
 	h.Set("Pragma", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	h.Set("P3P", `CP="DSP CUR OTPi IND OTRi ONL FIN"`)
 	h.Set("x-ms-request-id", trace)
 	h.Set("x-ms-ests-server", "2.1.0 - local cloud")
