@@ -1,0 +1,184 @@
+package arm
+
+import (
+	"iter"
+	"net/http"
+	"strings"
+
+	"github.com/leastkey/leastkey/internal/localcloud/authority"
+	"github.com/leastkey/leastkey/internal/localcloud/replica"
+)
+
+// Permission is one permissions entry of a role definition.
+type Permission struct {
+	Actions        []string `json:"actions"`
+	NotActions     []string `json:"notActions"`
+	DataActions    []string `json:"dataActions"`
+	NotDataActions []string `json:"notDataActions"`
+}
+
+// allows tells whether the entry grants the operation, which is in lower case.
+func (p Permission) allows(operation string, data bool) bool {
+	grant, except := p.Actions, p.NotActions
+	if data {
+		grant, except = p.DataActions, p.NotDataActions
+	}
+	return anyMatches(grant, operation) && !anyMatches(except, operation)
+}
+
+func anyMatches(patterns []string, operation string) bool {
+	for _, p := range patterns {
+		if matches(strings.ToLower(p), operation) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches tells whether the pattern, in which * stands for any text including '/', is the whole operation (Microsoft, "Understand Azure
+// role definitions": Microsoft.Compute/* takes all operations of all types below it). Both are in lower case.
+func matches(pattern, operation string) bool {
+	head, tail, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == operation
+	}
+	operation, ok := strings.CutPrefix(operation, head)
+	if !ok {
+		return false
+	}
+	for {
+		var middle string
+		if middle, tail, star = strings.Cut(tail, "*"); !star {
+			return strings.HasSuffix(operation, middle)
+		}
+		i := strings.Index(operation, middle)
+		if i < 0 {
+			return false
+		}
+		operation = operation[i+len(middle):]
+	}
+}
+
+// Allowed tells whether the principal may perform the operation at the scope, as far as the view shows: through an assignment to it or
+// to a group that it belongs to, directly or through other groups, at the scope or above. data asks about data actions.
+//
+// An assignment with a condition grants nothing here: conditions are checked for form and kept, not evaluated, and what we cannot
+// evaluate must not open a door.
+func (s *Service) Allowed(v replica.View, principalID, scope, operation string, data bool) bool {
+	id, err := ParseID(scope)
+	if err != nil {
+		return false
+	}
+	return s.allowed(v, principalID, id, operation, data)
+}
+
+func (s *Service) allowed(v replica.View, principal string, at ID, operation string, data bool) bool {
+	operation = strings.ToLower(operation)
+	for r := range s.rolesAt(v, principal, at) {
+		for _, p := range r.Permissions {
+			if p.allows(operation, data) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rolesAt lends the roles in force for the principal at a scope.
+func (s *Service) rolesAt(v replica.View, principal string, at ID) iter.Seq[*role] {
+	return func(yield func(*role) bool) {
+		scopes := map[string]bool{}
+		for _, key := range chain(at, s.env.Dir.Tenant.ID) {
+			scopes[key] = true
+		}
+		for a := range s.assignmentsOf(v, principal) {
+			if a.Condition != "" || !scopes[strings.ToLower(a.Scope)] {
+				continue
+			}
+			if r := s.role(v, a.RoleID); r != nil && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// assignmentsOf lends the assignments to the principal and to every group that it belongs to.
+func (s *Service) assignmentsOf(v replica.View, principal string) iter.Seq[Assignment] {
+	return func(yield func(Assignment) bool) {
+		for _, who := range append([]string{principal}, s.env.Dir.GroupsOf(v, principal)...) {
+			for _, a := range s.assignments.By(v, "principal", strings.ToLower(who)) {
+				if !yield(a) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// may is nil if the caller may perform the operation at the scope; otherwise the refusal, which names the place that the caller asked
+// about: shown, or the scope itself if that is empty.
+func (s *Service) may(v replica.View, c *call, at ID, operation, shown string) *reply {
+	if s.allowed(v, c.who.ObjectID, at, operation, false) {
+		return nil
+	}
+	if shown == "" {
+		shown = at.String()
+	}
+	r := fail(http.StatusForbidden, "AuthorizationFailed",
+		"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		clientName(c.who), c.who.ObjectID, operation, shown)
+	return &r
+}
+
+func clientName(who authority.Claims) string {
+	if who.UPN != "" {
+		return who.UPN
+	}
+	return who.Client()
+}
+
+// mayLinked is nil if the caller may perform the operation on another resource that the request would bind to this one.
+func (s *Service) mayLinked(v replica.View, c *call, action string, linked ID, operation string) *reply {
+	if s.allowed(v, c.who.ObjectID, linked, operation, false) {
+		return nil
+	}
+	r := fail(http.StatusForbidden, "LinkedAuthorizationFailed",
+		"The client '%s' with object id '%s' has permission to perform action '%s' on scope '%s'; however, it does not have permission to perform action(s) '%s' on the linked scope(s) '%s' (respectively) or the linked scope(s) are invalid.",
+		clientName(c.who), c.who.ObjectID, action, c.id, operation, linked)
+	return &r
+}
+
+// sees tells whether the principal has any assignment at, above or below the scope: such a caller gets a listing of what it may read
+// instead of a refusal.
+func (s *Service) sees(v replica.View, principal string, at ID) bool {
+	above := map[string]bool{}
+	for _, key := range chain(at, s.env.Dir.Tenant.ID) {
+		above[key] = true
+	}
+	for a := range s.assignmentsOf(v, principal) {
+		scope := strings.ToLower(a.Scope)
+		if above[scope] || strings.HasPrefix(scope, at.Key()+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// permissions answers what the caller may do at a resource group or resource (Permissions - List For Resource Group). There is no such
+// listing for a subscription.
+func (s *Service) permissions(v replica.View, c *call, scope ID) reply {
+	if c.method != http.MethodGet || scope.Group == "" {
+		return c.unknown()
+	}
+	if r := s.may(v, c, scope, "Microsoft.Authorization/permissions/read", scope.String()+"/providers/"+authorization); r != nil {
+		return *r
+	}
+	if _, r := s.find(v, scope); r != nil {
+		return *r
+	}
+	var all []Permission
+	for r := range s.rolesAt(v, c.who.ObjectID, scope) {
+		all = append(all, r.Permissions...)
+	}
+	return list(all)
+}
