@@ -25,6 +25,7 @@ func Diff(s Spec, name string, o Observed, opt Options) Plan {
 	a := s.Agents[name]
 	d := &differ{spec: s, agent: a, seen: o, opt: opt, rec: o.Record}
 	d.plan = newPlan(Apply, s, name, o.Record, opt)
+	d.plan.CreateBeside = opt.CreateBeside
 	d.blockers()
 	if len(d.plan.Blockers) > 0 {
 		return d.plan

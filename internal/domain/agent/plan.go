@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/leastkey/leastkey/internal/domain/finding"
@@ -92,8 +93,9 @@ type Plan struct {
 	Tenant       string            `json:"tenant"`             // GUID
 	Subscription string            `json:"subscription"`
 	Agent        string            `json:"agent"`
-	Spec         *Spec             `json:"spec"`            // with this agent alone
-	Facts        map[string]string `json:"facts,omitempty"` // the facts relied on, known at planning
+	Spec         *Spec             `json:"spec"`                    // with this agent alone
+	CreateBeside bool              `json:"create_beside,omitempty"` // another application of the name was seen and accepted
+	Facts        map[string]string `json:"facts,omitempty"`         // the facts relied on, known at planning
 	Steps        []Step            `json:"steps"`
 	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
 	Blockers     []finding.Finding `json:"blockers,omitempty"` // why there are no steps; not part of the digest
@@ -123,23 +125,37 @@ func (p Plan) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Only is the plan reduced to the steps of one half (graph or arm, each with what needs no rights at all) whose needs lie in that half
-// or are already known, and the rest.
+// Only splits the plan for two people: half is what somebody with rights on that plane (graph or arm) can do, with the steps that need
+// no rights and nothing of the rest; rest is what the other plane still needs. The read-back comes with the next apply, once both are done.
 func (p Plan) Only(plane Plane) (half, rest Plan) {
 	half, rest = p, p
 	half.Steps, rest.Steps = nil, nil
 	out := map[string]bool{}
 	for _, s := range p.Steps {
 		other := (s.Plane == Graph || s.Plane == ARM) && s.Plane != plane
-		if other || slices.ContainsFunc(s.After, func(id string) bool { return out[id] }) {
-			out[s.ID] = true
-			rest.Steps = append(rest.Steps, s)
+		if !other && !slices.ContainsFunc(s.After, func(id string) bool { return out[id] }) {
+			half.Steps = append(half.Steps, s)
 			continue
 		}
-		half.Steps = append(half.Steps, s)
+		out[s.ID] = true
+		if other {
+			rest.Steps = append(rest.Steps, s)
+		}
 	}
 	for i := range rest.Steps {
 		rest.Steps[i].After = slices.DeleteFunc(slices.Clone(rest.Steps[i].After), func(id string) bool { return !out[id] })
 	}
 	return half, rest
+}
+
+// WithFacts is the plan with facts resolved: the ids that another person needs.
+func (p Plan) WithFacts(facts map[string]string) Plan {
+	known := maps.Clone(p.Facts)
+	for _, name := range []string{FactApplication, FactAppID, FactPrincipal} {
+		if v := facts[name]; v != "" {
+			known[name] = v
+		}
+	}
+	p.Facts = known
+	return p
 }

@@ -102,6 +102,34 @@ func (r *Runner) Run(ctx context.Context, run agent.Run) (Outcome, error) {
 	return x.outcome(), err
 }
 
+// Settle brings every step that was begun and has no end to one, and starts nothing else: what an open run needs before another plan may
+// take over. A step that is definitely refused has had no effect; one whose effect stays unknown is an error.
+func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
+	x, err := r.prepare(ctx, run)
+	if err != nil {
+		return err
+	}
+	for _, s := range run.Plan.Steps {
+		e, begun := x.entries[s.ID]
+		if !begun || e.Ended != nil {
+			continue
+		}
+		result, err := x.carryOut(ctx, s)
+		switch {
+		case err == nil:
+			maps.Copy(x.facts, result.Facts)
+			x.results[s.ID] = result
+		case fault.Is(err, fault.Forbidden, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict):
+			if err := r.Journal.End(ctx, run.ID, s.ID, agent.Result{Detail: "settled without effect: " + err.Error()}); err != nil {
+				return fmt.Errorf("write the journal: %w", err)
+			}
+		default:
+			return fmt.Errorf("settle %q of the run that was stopped: %w", s.Title, err)
+		}
+	}
+	return nil
+}
+
 // execution is one Run on its way.
 type execution struct {
 	*Runner

@@ -82,6 +82,16 @@ func (o *Observer) Agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec 
 	return seen, g.wait()
 }
 
+// Identity reads the identity alone: what a revocation rests on, which must not fail because a vault is gone.
+func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
+	seen := agent.Observed{Record: rec, Now: time.Now()}
+	var g group
+	if rec.Provisioned() {
+		o.identity(ctx, &g, s, a, rec, &seen)
+	}
+	return seen, g.wait()
+}
+
 func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
 	if id := s.VaultID(a); id != "" {
 		g.read(ctx, "vault "+id, func(ctx context.Context) (err error) {

@@ -97,6 +97,9 @@ func (p *Provision) registerCertificate() job.Handler {
 			if err != nil {
 				return agent.Result{}, err
 			}
+			if i := slices.IndexFunc(before, func(b agent.Certificate) bool { return strings.EqualFold(b.SHA256, g.SHA256) }); i >= 0 {
+				return registered(g, before[i].KeyID), nil // the observation came from a replica that lagged
+			}
 			ours := agent.Certificate{KeyID: c.Intent["key_id"], DisplayName: "leastkey " + c.Run.Agent, DER: g.DER, SHA256: g.SHA256, Type: "AsymmetricX509Cert", Usage: "Verify", Start: g.NotBefore, End: g.NotAfter}
 			keep := slices.DeleteFunc(before, func(b agent.Certificate) bool { return b.KeyID == ours.KeyID })
 			if err := p.Graph.SetCertificates(ctx, c.With("application"), keep, []agent.Certificate{ours}); err != nil {

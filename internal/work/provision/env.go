@@ -11,9 +11,9 @@ func (p *Provision) writeEnv() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			did, err := p.Env.Write(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
-			return agent.Result{Detail: did}, err
+			return agent.Result{Detail: did, Facts: map[string]string{"env_file": p.Env.Path(c.With("file"))}}, err
 		},
-		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = c.With("file") },
+		Remember: func(_ *job.Call, r agent.Result, rec *agent.Record) { rec.EnvFile = r.Facts["env_file"] },
 	}
 }
 

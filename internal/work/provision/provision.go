@@ -57,6 +57,7 @@ type Login func(ctx context.Context, appID string, key crypto.Signer, der []byte
 
 // EnvFile changes the agent's environment file and says in one line what it did.
 type EnvFile interface {
+	Path(path string) string // absolute; a relative one lies beside leastkey.yaml
 	Write(ctx context.Context, path string, set map[string]string) (string, error)
 	// Clear removes the keys whose value is still the one given; another value is somebody else's.
 	Clear(ctx context.Context, path string, ours map[string]string) (string, error)

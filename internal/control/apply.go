@@ -1,0 +1,396 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/work/job"
+	"github.com/leastkey/leastkey/internal/work/provision"
+)
+
+// Apply makes the identity as the spec says. Under the agent's lock it first ends what an earlier process left open: a run of the same
+// spec is continued under the approval it has, one of another spec is brought to rest before a new plan takes over.
+func (d *Door) Apply(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	r.Verb = agent.Apply
+	return d.change(ctx, r, events)
+}
+
+// Revoke takes the identity away.
+func (d *Door) Revoke(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	r.Verb = agent.Revoke
+	return d.change(ctx, r, events)
+}
+
+// change is one apply or revoke.
+type change struct {
+	*Door
+	agent    *agent.Agent
+	req      api.ApplyRequest
+	events   func(api.Event)
+	who      api.Caller
+	began    time.Time
+	requests int
+	report   api.Report
+}
+
+func (d *Door) change(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	c := &change{Door: d, req: r, events: events, began: time.Now(), requests: d.c.Requests()}
+	a, err := c.subject(ctx)
+	if err != nil {
+		return api.Report{}, err
+	}
+	c.agent = a
+	c.report = api.Report{Agent: a.Name, Kind: a.Kind, Cloud: d.c.Where.Cloud, TenantID: d.c.Where.TenantID}
+	unlock, err := d.c.Lock(ctx, a.Name, func(holder string) {
+		c.tell(api.Event{At: time.Now(), Agent: a.Name, Status: api.Waiting, Detail: "waiting for " + holder})
+	})
+	if err != nil {
+		return c.report, err
+	}
+	err = c.underLock(ctx)
+	if e := unlock(); err == nil {
+		err = e
+	}
+	return c.finish(ctx, err)
+}
+
+func (c *change) tell(e api.Event) {
+	if c.events != nil {
+		c.events(e)
+	}
+}
+
+// subject is the agent of the request: of the plan's own spec where a plan file is applied.
+func (c *change) subject(ctx context.Context) (*agent.Agent, error) {
+	p := c.req.Plan
+	if p == nil {
+		if c.req.Verb == agent.Revoke && c.c.SpecError != nil {
+			return c.recordedAgent(ctx)
+		}
+		return c.named(c.req.Agent)
+	}
+	w := c.c.Where
+	switch {
+	case p.Version != 1 || p.Spec == nil || p.Spec.Agents[p.Agent] == nil:
+		return nil, fault.New(fault.Invalid, "this is not a plan of this version of leastkey", "make it anew: leastkey plan --out FILE")
+	case p.Cloud != w.Cloud || p.Instance != w.Instance || !strings.EqualFold(p.Tenant, w.TenantID):
+		return nil, fault.New(fault.Refused, fmt.Sprintf("the plan is for cloud %s, tenant %s; this is cloud %s, tenant %s", p.Cloud, p.Tenant, w.Cloud, w.TenantID), "use --cloud and --tenant, or the leastkey.yaml that it was made from")
+	}
+	if bad := p.Spec.Validate(c.c.Roles); len(bad) > 0 {
+		return nil, fault.New(fault.Refused, "the plan's spec is not valid: "+bad[0].Field+": "+bad[0].Message, "make the plan anew")
+	}
+	door := *c.Door
+	door.c.Spec, door.c.SpecError = *p.Spec, nil
+	c.Door = &door
+	c.req.Verb = p.Verb
+	a := p.Spec.Agents[p.Agent]
+	a.Name = p.Agent
+	return a, nil
+}
+
+// recordedAgent lets a revoke work without a spec: what is recorded is enough to take it away.
+func (c *change) recordedAgent(ctx context.Context) (*agent.Agent, error) {
+	name, err := c.recordedName(ctx, c.req.Agent)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := c.record(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	a := &agent.Agent{Name: name, Kind: rec.Kind}
+	door := *c.Door
+	door.c.Spec = agent.Spec{Cloud: c.c.Where.Cloud, Tenant: c.c.Where.TenantID, Subscription: rec.Subscription, Agents: map[string]*agent.Agent{name: a}}
+	door.c.SpecError = nil
+	c.Door = &door
+	return a, nil
+}
+
+func (c *change) underLock(ctx context.Context) error {
+	who, err := c.Caller(ctx)
+	if err != nil {
+		return c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
+	}
+	c.who = who
+	c.c.Provision.Operator = who.ObjectID
+	done, err := c.resume(ctx)
+	if err != nil || done {
+		return err
+	}
+	plan, err := c.plan(ctx)
+	if err != nil {
+		return err
+	}
+	c.report.Digest, c.report.Findings = plan.Digest(), plan.Findings
+	if err := c.approve(ctx, plan); err != nil {
+		return err
+	}
+	if plan.Empty() {
+		return c.nothing(ctx, plan)
+	}
+	return c.run(ctx, agent.Run{ID: newID(), Agent: c.agent.Name, Verb: plan.Verb, Digest: plan.Digest(), Actor: c.c.Actor, Plan: plan, Started: time.Now().UTC(), Status: agent.RunOpen}, true)
+}
+
+// resume ends an open run. It answers true where that was all that was asked.
+func (c *change) resume(ctx context.Context) (bool, error) {
+	open, err := c.c.Journal.Open(ctx, c.agent.Name)
+	if err != nil || open == nil {
+		return false, err
+	}
+	name := c.agent.Name
+	if open.Verb == agent.Revoke && c.req.Verb == agent.Apply {
+		return true, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name)
+	}
+	same := open.Verb == c.req.Verb && c.sameSpec(*open, c.agent) && c.req.Only == "" && c.sameWish(open.Plan)
+	if c.req.Plan != nil {
+		same = open.Digest == c.req.Plan.Digest()
+	}
+	if !same {
+		if err := c.enter(ctx, "settle", name, open.Digest, nil); err != nil {
+			return true, err
+		}
+		c.tell(api.Event{At: time.Now(), Agent: name, Status: api.Waiting, Detail: "bringing the run that was stopped to rest"})
+		if err := c.runner().Settle(ctx, *open); err != nil {
+			return true, &fault.Error{Code: fault.Stopped, Op: "an earlier run is still open", Err: err, Hint: fault.Hint(err)}
+		}
+		return false, c.c.Journal.Finish(ctx, open.ID, agent.RunSuperseded)
+	}
+	if err := c.enter(ctx, string(open.Verb)+" (continued)", name, open.Digest, nil); err != nil {
+		return true, err
+	}
+	c.report.Digest, c.report.Findings = open.Digest, open.Plan.Findings
+	if err := c.run(ctx, *open, false); err != nil {
+		return true, err
+	}
+	// What has changed since the plan was made is for the next pass, with an approval of its own.
+	return c.req.Verb == agent.Revoke || c.req.Plan != nil, nil
+}
+
+// sameWish tells whether the flags ask for what the open plan does.
+func (c *change) sameWish(p agent.Plan) bool {
+	if c.req.Verb == agent.Apply {
+		return true
+	}
+	purges := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
+	return c.req.Purge == purges && !c.req.AllAssigned
+}
+
+// plan decides, or takes the approved plan if the world still calls for it.
+func (c *change) plan(ctx context.Context) (agent.Plan, error) {
+	pinned := c.req.Plan
+	ask := c.req.PlanRequest
+	if pinned != nil {
+		if c.isRest(*pinned) {
+			return *pinned, c.checkRest(ctx, *pinned)
+		}
+		ask.CreateBeside, ask.RemoveForeign = pinned.CreateBeside, removals(*pinned)
+		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
+	}
+	plan, err := c.decide(ctx, c.agent, ask)
+	if err != nil {
+		return plan, err
+	}
+	if err := blocked(plan); err != nil {
+		c.report.Findings = append(plan.Findings, plan.Blockers...)
+		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, plan.Digest(), err)
+	}
+	digest := plan.Digest()
+	if (pinned != nil && pinned.Digest() != digest) || !c.req.Pinned(digest) {
+		err := fault.New(fault.Conflict, "the world no longer matches the approved plan: now it would be "+api.ShortDigest(digest), "look at it again: leastkey plan "+c.agent.Name)
+		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
+	}
+	if c.req.Only != "" {
+		half, rest := plan.Only(c.req.Only)
+		if len(half.Steps) == 0 && len(rest.Steps) > 0 {
+			return plan, fault.New(fault.Refused, "nothing of the plan can be done with rights on "+string(c.req.Only)+" alone yet", "the other half comes first")
+		}
+		c.report.Rest = &rest
+		return half, nil
+	}
+	return plan, nil
+}
+
+func removals(p agent.Plan) []string {
+	var ids []string
+	for _, s := range p.Steps {
+		if s.Action == agent.RemoveCertificate || s.Action == agent.RemovePassword {
+			ids = append(ids, s.With["key_id"])
+		}
+	}
+	return ids
+}
+
+// isRest tells whether the plan is the half that another person left: role steps alone, for a principal that is named.
+func (c *change) isRest(p agent.Plan) bool {
+	return p.Facts[agent.FactPrincipal] != "" && len(p.Steps) > 0 && !slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Plane != agent.ARM })
+}
+
+// checkRest refuses a rest that does more than its spec asks for: the file has been in other hands.
+func (c *change) checkRest(ctx context.Context, p agent.Plan) error {
+	allowed := map[string]bool{}
+	for _, g := range p.Spec.Grants(c.agent, c.c.Roles) {
+		allowed[g.Key()] = true
+	}
+	principal := p.Facts[agent.FactPrincipal]
+	for _, s := range p.Steps {
+		g := role.Grant{RoleID: s.With["role_id"], Scope: s.With["scope"]}
+		switch {
+		case s.Action == agent.AssignRole && allowed[g.Key()] && s.With["principal"] == "$"+agent.FactPrincipal:
+		case s.Action == agent.RemoveRole && c.holds(ctx, principal, s):
+		default:
+			return c.enter(ctx, "apply", c.agent.Name, p.Digest(), fault.New(fault.Refused, "the plan has a step that its spec does not ask for: "+s.Title, "make it anew: leastkey apply --only graph --out rest.json"))
+		}
+	}
+	return nil
+}
+
+// holds tells whether the assignment that a step removes is the principal's.
+func (c *change) holds(ctx context.Context, principal string, s agent.Step) bool {
+	all, err := job.Retry(ctx, "the role assignments at "+s.With["scope"], func(ctx context.Context) ([]agent.Assignment, error) {
+		return c.c.Provision.ARM.Assignments(ctx, s.With["scope"], principal)
+	})
+	return err == nil && slices.ContainsFunc(all, func(a agent.Assignment) bool {
+		return strings.EqualFold(a.Name, s.With["name"]) && strings.EqualFold(a.PrincipalID, principal)
+	})
+}
+
+// approve shows the plan, and writes down what was said.
+func (c *change) approve(ctx context.Context, plan agent.Plan) error {
+	digest := plan.Digest()
+	if c.req.Approve != nil && !plan.Empty() {
+		yes, err := c.req.Approve(api.PlanAnswer{Plan: plan, Digest: digest, As: c.who})
+		if err == nil && !yes {
+			err = fault.New(fault.Refused, "not approved: nothing was changed", "")
+		}
+		if err != nil {
+			return c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
+		}
+	}
+	return c.enter(ctx, string(c.req.Verb), c.agent.Name, fmt.Sprintf("plan %s as %s", digest, c.who.Name), nil)
+}
+
+func (c *change) runner() *job.Runner {
+	return &job.Runner{Journal: c.c.Journal, Memory: c.c.State, Handlers: c.c.Provision.Handlers(), Events: c.events}
+}
+
+func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
+	if start {
+		if err := c.c.Journal.Start(ctx, run); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+	}
+	c.report.Changed = true
+	out, err := c.runner().Run(ctx, run)
+	c.report.Steps = append(c.report.Steps, out.Steps...)
+	c.report.CriticalPath += out.CriticalPath.Milliseconds()
+	c.proof(out)
+	if err != nil {
+		return err
+	}
+	if c.report.Rest != nil {
+		rest := c.report.Rest.WithFacts(out.Facts)
+		c.report.Rest = &rest
+	}
+	if run.Verb == agent.Revoke {
+		c.report.Revoked = true
+		c.report.TokensUntil = time.Now().UTC().Add(c.c.Lifetime).Truncate(time.Second)
+		c.report.ApplicationID, c.report.PrincipalID = run.Plan.Facts[agent.FactAppID], run.Plan.Facts[agent.FactPrincipal]
+	}
+	return c.c.Journal.Finish(ctx, run.ID, agent.RunDone)
+}
+
+func (c *change) proof(out job.Outcome) {
+	for _, r := range out.Results {
+		if n, err := strconv.Atoi(r.Facts["logins"]); err == nil {
+			c.report.Proof.Logins = n
+		}
+		if r.Facts[provision.FactReadable] == "" {
+			continue
+		}
+		c.report.Proof.PasswordCredentials, _ = strconv.Atoi(r.Facts[provision.FactPasswords])
+		c.report.Proof.ForeignCredentials, _ = strconv.Atoi(r.Facts[provision.FactForeign])
+		c.report.Proof.Readable = strings.Fields(r.Facts[provision.FactReadable])
+	}
+}
+
+// nothing ends an apply that has nothing to do: the observation has read everything back, and the key still has to log in.
+func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
+	if plan.Verb == agent.Revoke {
+		return fault.New(fault.NotFound, "agent "+c.agent.Name+" is not recorded here: there is nothing to revoke", "leastkey status")
+	}
+	rec, err := c.record(ctx, c.agent.Name)
+	if err != nil {
+		return err
+	}
+	seen, err := c.c.Observer.Identity(ctx, c.c.Spec, c.agent, rec)
+	if err != nil {
+		return err
+	}
+	if seen.Application != nil && seen.Principal != nil {
+		c.report.Proof.PasswordCredentials = len(seen.Application.Passwords) + len(seen.Principal.Passwords)
+		c.report.Proof.ForeignCredentials = provision.Foreign(rec, c.agent, seen.Application.Certificates, seen.Principal.Certificates)
+		c.report.Proof.Readable = seen.Readable
+	}
+	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 1)
+	return err
+}
+
+// finish fills the report from memory.
+func (c *change) finish(ctx context.Context, err error) (api.Report, error) {
+	ctx = context.WithoutCancel(ctx)
+	rec, recErr := c.c.State.Agent(ctx, c.agent.Name)
+	if recErr == nil && rec.Provisioned() {
+		c.report.ApplicationID, c.report.ObjectID, c.report.PrincipalID, c.report.EnvFile = rec.AppID, rec.ApplicationID, rec.PrincipalID, rec.EnvFile
+		if g := rec.Active(); g != nil {
+			c.report.Key, c.report.NotAfter = g.Ref, g.NotAfter
+		}
+		c.report.Roles = c.roles(rec)
+	}
+	if head, headErr := c.c.Ledger.Head(ctx); headErr == nil {
+		c.report.LedgerHead = head
+	}
+	c.report.Requests = c.c.Requests() - c.requests
+	c.report.WallMS = time.Since(c.began).Milliseconds()
+	if c.report.Steps == nil {
+		c.report.Steps = []api.StepReport{}
+	}
+	if c.report.Roles == nil {
+		c.report.Roles = []api.Granted{}
+	}
+	if c.report.Proof.ForeignCredentials+c.report.Proof.PasswordCredentials > 0 && !finding.Failed(c.report.Findings) {
+		c.report.Findings = append(c.report.Findings, finding.Finding{ID: "credentials", Question: "are all credentials ours?", Outcome: finding.Fail,
+			Detail: fmt.Sprintf("read back: %d passwords, %d foreign certificates", c.report.Proof.PasswordCredentials, c.report.Proof.ForeignCredentials), Remedy: "leastkey plan " + c.agent.Name})
+	}
+	return c.report, err
+}
+
+// roles are the spec's grants that are recorded as assigned.
+func (c *change) roles(rec agent.Record) []api.Granted {
+	out := []api.Granted{}
+	for _, g := range c.c.Spec.Grants(c.agent, c.c.Roles) {
+		for _, a := range rec.Assignments {
+			if a.Key() == g.Key() {
+				out = append(out, api.Granted{Role: g.Role, RoleID: g.RoleID, Scope: g.Scope, Ours: a.Ours, Why: c.c.Spec.Why(c.agent, g)})
+				break
+			}
+		}
+	}
+	return out
+}
+
+func newID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails, by its documentation
+	return hex.EncodeToString(b)
+}
