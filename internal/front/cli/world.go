@@ -1,0 +1,74 @@
+// Package cli is the command line: it collects what somebody asks for, hands it to the door and renders the answer. It decides nothing.
+//
+// stdout is the answer, stderr the story. Whatever came from outside passes [clean] before a terminal sees it.
+package cli
+
+import (
+	"context"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// World is what the command line needs from the rest of the program. A nil member makes the commands that need it fail.
+type World struct {
+	// Open opens the door for one target; the caller closes it.
+	Open func(context.Context, api.Target) (Door, error)
+	// Up starts the local cloud and does the main job. It may return a session together with an error: its report then says how far it
+	// came, and Close must still be called.
+	Up func(context.Context, api.UpRequest, func(api.Event)) (*UpSession, error)
+	// Cloud is the local cloud alone.
+	Cloud Cloud
+	// Init writes a leastkey.yaml and refuses where one exists.
+	Init func(context.Context, api.InitRequest) (api.InitAnswer, error)
+	// Login logs the operator in and keeps the session in the keystore.
+	Login func(context.Context, api.LoginRequest) (api.Caller, error)
+	// Doctor checks what has to work before anything else can. A check that fails is a finding; an error means that it could not begin.
+	Doctor func(context.Context, api.Target) ([]finding.Finding, error)
+	// Version says which leastkey this is.
+	Version api.Version
+}
+
+// Door is control as the command line uses it. Events may be called from several goroutines at once. Approve of a request is called
+// before the first change of a plan that is not empty, and never after it.
+type Door interface {
+	Target() api.Resolved
+	Plan(context.Context, api.PlanRequest) (api.PlanAnswer, error)
+	// Apply, Revoke and Adopt may return a report together with an error: its steps then say how far they came.
+	Apply(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
+	Revoke(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
+	Adopt(context.Context, api.AdoptRequest, func(api.Event)) (api.Report, error)
+	// Status is of one agent, or of all for "".
+	Status(ctx context.Context, agent string) ([]api.AgentStatus, error)
+	Token(context.Context, api.TokenRequest) (api.Token, error)
+	// Ledger gives the newest entries, oldest first; a limit of 0 means all.
+	Ledger(ctx context.Context, limit int) ([]api.LedgerEntry, error)
+	VerifyLedger(context.Context) (api.LedgerVerdict, error)
+	// State gives every record, in the order of the agents' names.
+	State(context.Context) ([]agent.Record, error)
+	Close() error
+}
+
+// UpSession is a local cloud on which the main job is done.
+type UpSession struct {
+	Report api.Report
+	Cloud  api.CloudInfo
+	Next   []string // commands to try, as they must be typed to find this cloud; nil means the usual ones
+	// Serve blocks until the context ends or the cloud fails. It is not called for UpRequest.Once.
+	Serve func(context.Context) error
+	Close func() error // nil means that there is nothing to close
+}
+
+// Cloud is the local cloud alone.
+type Cloud interface {
+	// Serve blocks until the context ends, which is no error. ready is called once, when it answers.
+	Serve(ctx context.Context, r api.CloudServeRequest, ready func(api.CloudInfo)) error
+	// Reset forgets a local cloud that is not running, with its record and keys, and says which files are gone. An empty state is
+	// LEASTKEY_HOME/local.
+	Reset(ctx context.Context, state string) ([]string, error)
+	// Env says what a client (az, go, js, python, curl) needs to use the running one.
+	Env(ctx context.Context, client string) (api.CloudEnv, error)
+	// Log gives the requests so far and, with follow, those that come, until the context ends.
+	Log(ctx context.Context, follow bool, each func(api.CloudRequest) error) error
+}
