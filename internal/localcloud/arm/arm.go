@@ -223,7 +223,8 @@ func clock(t time.Time) string { return t.UTC().Format("1/2/2006 3:04:05 PM") }
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000Z") }
 
 // headers sets what ARM adds to every answer (Microsoft, "Understand how Azure Resource Manager throttles requests"). The limits are
-// only told: being throttled is a knob of the local cloud.
+// only told: being throttled is a knob of the local cloud. Strict-Transport-Security is left out, as it would outlive the local cloud in
+// a browser's memory of localhost.
 func (s *Service) headers(h http.Header, r *http.Request) {
 	id := s.env.NewID()
 	correlation := r.Header.Get("x-ms-correlation-request-id")
@@ -248,7 +249,6 @@ func (s *Service) headers(h http.Header, r *http.Request) {
 		level = "subscription"
 	}
 	h.Set("x-ms-ratelimit-remaining-"+level+"-"+kind, left)
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-cache")
 }

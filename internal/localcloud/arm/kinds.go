@@ -117,11 +117,14 @@ func fillVault(s *Service, r *Resource) {
 	def(r, "enableSoftDelete", true)
 	def(r, "softDeleteRetentionInDays", 90)
 	def(r, "publicNetworkAccess", "Enabled")
-	uri := "https://" + r.Name + ".vault.azure.net"
+}
+
+// vaultURI is where the vault's data plane listens in this run, which a state file of an earlier run cannot know.
+func (s *Service) vaultURI(r Resource) string {
 	if here := s.env.Endpoints().Vault[r.Name]; here != "" {
-		uri = here
+		return here + "/"
 	}
-	r.Properties()["vaultUri"] = uri + "/"
+	return "https://" + r.Name + ".vault.azure.net/"
 }
 
 // providers answers which resource providers exist; registering one succeeds at once.

@@ -60,12 +60,17 @@ func (s *Service) resource(v replica.View, c *call) (reply, effect) {
 	case c.method == http.MethodPost:
 		return c.unknown(), nil
 	}
-	return ok(r.json()), nil
+	return ok(s.json(r)), nil
 }
 
 // json is the resource as a GET shows it.
-func (r Resource) json() object {
+func (s *Service) json(r Resource) object {
 	o := maps.Clone(r.Body)
+	if r.Type == vaultType {
+		p := maps.Clone(r.Properties())
+		p["vaultUri"] = s.vaultURI(r)
+		o["properties"] = p
+	}
 	o["id"], o["name"], o["type"] = r.ID, r.Name, r.Type
 	o["systemData"] = object{"createdAt": stamp(r.CreatedOn), "lastModifiedAt": stamp(r.ChangedOn)}
 	return o
@@ -122,7 +127,7 @@ func (s *Service) listResources(v replica.View, c *call, typ string) (reply, eff
 		if typ == "" {
 			items = append(items, r.summary())
 		} else {
-			items = append(items, r.json())
+			items = append(items, s.json(r))
 		}
 	}
 	return list(items), nil
@@ -270,9 +275,9 @@ func (s *Service) change(v replica.View, c *call, k kind, next func(old Resource
 		}
 		s.resources.Put(tx, c.id.Key(), r)
 		if found {
-			return ok(r.json())
+			return ok(s.json(r))
 		}
-		return reply{status: http.StatusCreated, body: r.json()}
+		return reply{status: http.StatusCreated, body: s.json(r)}
 	}
 }
 

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -31,9 +32,18 @@ func (s *Service) AddResource(tx replica.Tx, id string, body map[string]any) (Re
 	if !known || len(at.Parts) != 1 || at.Group == "" || k.Type == federationType {
 		return Resource{}, fmt.Errorf("resources of type %s cannot be seeded", at.Last().Type())
 	}
+	var plain object // as JSON has it, whatever Go types the caller used
+	raw, err := json.Marshal(body)
+	if err == nil {
+		err = json.Unmarshal(raw, &plain)
+	}
+	if err != nil || plain == nil {
+		return Resource{}, fmt.Errorf("%s: the body is no JSON object", id)
+	}
 	namespace, short, _ := strings.Cut(k.Type, "/")
+	name := at.Name()
 	at.Parts = nil
-	r := Resource{ID: at.with(namespace, short, lastName(id)).String(), Name: lastName(id), Type: k.Type, Body: cloneObject(body), CreatedOn: s.env.Now(), ChangedOn: s.env.Now()}
+	r := Resource{ID: at.with(namespace, short, name).String(), Name: name, Type: k.Type, Body: plain, CreatedOn: s.env.Now(), ChangedOn: s.env.Now()}
 	if r.Body["properties"] == nil {
 		r.Body["properties"] = object{}
 	}
@@ -47,8 +57,6 @@ func (s *Service) AddResource(tx replica.Tx, id string, body map[string]any) (Re
 	s.resources.Put(tx, strings.ToLower(r.ID), r)
 	return r, nil
 }
-
-func lastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 
 // Assign gives a principal a role, by its display name, at a scope.
 func (s *Service) Assign(tx replica.Tx, scope, roleName, principalID, principalType string) (Assignment, error) {
