@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,3 +219,33 @@ func FuzzParsePlan(f *testing.F) {
 		}
 	})
 }
+
+func TestAnInterruptedQuestionChangesNothing(t *testing.T) {
+	r := newRun(t)
+	r.door.plan.Cloud = agent.Public
+	in, typed := io.Pipe() // nobody types
+	defer typed.Close()
+	asked := &untilQuestion{seen: r.cancel}
+	code := Run(r.ctx, []string{"apply"}, Streams{In: in, Out: io.Discard, Err: asked, Terminal: true}, r.world)
+	if code != api.ExitInterrupted || !strings.HasSuffix(asked.String(), "leastkey: error: interrupted\n") {
+		t.Errorf("exit code %d, stderr %s", code, asked)
+	}
+}
+
+// untilQuestion calls seen when a question has been put.
+type untilQuestion struct {
+	strings.Builder
+	seen func()
+}
+
+func (u *untilQuestion) Write(b []byte) (int, error) {
+	defer func() {
+		if strings.Contains(string(b), "[y/N]") {
+			u.seen()
+		}
+	}()
+	return u.Builder.Write(b)
+}
+
+// WriteString goes the same way; a Builder's own would be taken by io.WriteString.
+func (u *untilQuestion) WriteString(s string) (int, error) { return u.Write([]byte(s)) }
