@@ -1,0 +1,20 @@
+//go:build !unix
+
+package statefile
+
+import (
+	"io/fs"
+	"os"
+)
+
+const noFollow = 0
+
+// trustedLink is true: making a link is a privilege here.
+func trustedLink(link, target fs.FileInfo) bool { return true }
+
+func names(fs.FileInfo) uint64 { return 1 }
+
+// keepOwner does nothing: a new file inherits the access list of its folder.
+func keepOwner(*os.File, fs.FileInfo) error { return nil }
+
+func renameFault(at string, err error) error { return unavailable("replace "+at, err) }

@@ -1,0 +1,54 @@
+//go:build unix
+
+package statefile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/leastkey/leastkey/internal/domain/fault"
+)
+
+// noFollow keeps a planted link from making us open another file.
+const noFollow = syscall.O_NOFOLLOW
+
+// trustedLink tells whether the link was made by root, by us, or by the owner of what it leads to (as Linux' protected_symlinks asks).
+func trustedLink(link, target fs.FileInfo) bool {
+	l, ok1 := link.Sys().(*syscall.Stat_t)
+	t, ok2 := target.Sys().(*syscall.Stat_t)
+	return ok1 && ok2 && (l.Uid == 0 || int(l.Uid) == os.Geteuid() || l.Uid == t.Uid)
+}
+
+// names is how many names the file has.
+func names(info fs.FileInfo) uint64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1
+	}
+	return uint64(st.Nlink)
+}
+
+// keepOwner gives a new file the owner of the one that it will replace. Only root may give a file to another user. The group does not
+// matter where we may not set it: the mode gives it nothing.
+func keepOwner(f *os.File, was fs.FileInfo) error {
+	st, ok := was.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	err := f.Chown(int(st.Uid), int(st.Gid))
+	if err != nil && int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return err
+}
+
+// renameFault explains why a file cannot be replaced.
+func renameFault(at string, err error) error {
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
+		return &fault.Error{Code: fault.Refused, Op: "replace " + at, Err: err,
+			Hint: "it is a mount point; mount its folder instead of the file, or name another env_file"}
+	}
+	return unavailable("replace "+at, err)
+}
