@@ -252,7 +252,7 @@ func newRun(t *testing.T) *run {
 // do runs the command line and gives exit code, stdout and stderr.
 func (r *run) do(args ...string) (int, string, string) {
 	var out, story bytes.Buffer
-	s := Streams{In: strings.NewReader(r.stdin), Out: &out, Err: &story, Terminal: r.terminal, Live: r.live, Color: r.color, Width: r.width}
+	s := Streams{In: strings.NewReader(r.stdin), Out: &out, Err: &story, Terminal: r.terminal, Live: r.live, Color: r.color, Width: r.width, ErrWidth: r.width}
 	code := Run(r.ctx, args, s, r.world)
 	return code, out.String(), story.String()
 }

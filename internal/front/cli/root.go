@@ -32,7 +32,7 @@ func Run(ctx context.Context, args []string, s Streams, w World) int {
 	c := &command{
 		world: w, streams: s, in: bufio.NewReader(s.In),
 		out: &printer{w: s.Out, width: s.Width, color: s.Color},
-		err: &printer{w: s.Err, width: s.Width, color: s.Color},
+		err: &printer{w: s.Err, width: s.ErrWidth, color: s.Color},
 	}
 	root := c.root()
 	if args == nil {

@@ -20,7 +20,8 @@ type Streams struct {
 	Terminal bool // a person sits there: In and Err are a terminal, so questions can be asked
 	Live     bool // Err can redraw its last line
 	Color    bool // Out and Err show colour
-	Width    int  // columns of the terminal; 0 means no limit, as in a pipe, where lines are never wrapped
+	Width    int  // columns of Out; 0 means no limit, as in a pipe, where lines are never wrapped
+	ErrWidth int  // columns of Err, likewise
 }
 
 // Standard is the streams of the process. getenv reads NO_COLOR (https://no-color.org) and TERM.
@@ -31,13 +32,17 @@ func Standard(getenv func(string) string) Streams {
 	s.Terminal = in && story
 	s.Live = story && !dumb
 	s.Color = out && story && !dumb && getenv("NO_COLOR") == ""
-	for _, f := range []*os.File{os.Stdout, os.Stderr} {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			s.Width = w
-			break
-		}
-	}
+	s.Width, s.ErrWidth = columns(os.Stdout), columns(os.Stderr)
 	return s
+}
+
+// columns is the width of a terminal, 0 for everything else.
+func columns(f *os.File) int {
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return max(w, 0)
 }
 
 // Secret asks for a passphrase without echo. Where nobody sits at a terminal it refuses: a passphrase that comes through a pipe has
