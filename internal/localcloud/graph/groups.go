@@ -1,0 +1,152 @@
+package graph
+
+import (
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/localcloud/directory"
+	"github.com/leastkey/leastkey/internal/localcloud/graph/odata"
+	"github.com/leastkey/leastkey/internal/localcloud/replica"
+)
+
+func groupRoutes() []route {
+	return []route{
+		{method: "GET", segments: path("groups"), op: "group.read", look: (*call).listGroups},
+		{method: "GET", segments: path("groups/$count"), op: "group.read", look: (*call).countGroups},
+		{method: "POST", segments: path("groups"), op: "group.create", do: (*call).createGroup},
+		{method: "GET", segments: path("groups/{group}"), op: "group.read", look: (*call).getGroup},
+		{method: "GET", segments: path("groups/{group}/members"), op: "group.read", look: (*call).listMembers},
+		{method: "POST", segments: path("groups/{group}/members/$ref"), op: "group.members", look: (*call).lookGroup, do: (*call).addMember},
+		{method: "DELETE", segments: path("groups/{group}/members/{member}/$ref"), op: "group.members", look: (*call).lookGroup, do: (*call).removeMember},
+	}
+}
+
+func everyGroup(directory.Group) bool { return true }
+
+func (c *call) groups(v replica.View) iter.Seq[row] {
+	id := func(g directory.Group) string { return g.ID }
+	if names, ok := odata.Keys(c.query.Filter, "displayName"); ok {
+		return rows(indexed(v, c.s.dir.Groups, "displayName", names, true, id, everyGroup), id, encodeGroup)
+	}
+	if ids, ok := odata.Keys(c.query.Filter, "id"); ok {
+		return rows(fetch(v, c.s.dir.Groups, ids, everyGroup), id, encodeGroup)
+	}
+	return rows(c.s.dir.Groups.All(v), id, encodeGroup)
+}
+
+func (c *call) listGroups(v replica.View) error  { return c.list("groups", c.groups(v)) }
+func (c *call) countGroups(v replica.View) error { return c.count(c.groups(v)) }
+
+func (c *call) findGroup(v replica.View) (directory.Group, error) {
+	g, ok := c.s.dir.Groups.Get(v, strings.ToLower(c.arg["group"]))
+	if !ok {
+		return g, notFound(c.arg["group"])
+	}
+	return g, nil
+}
+
+func (c *call) lookGroup(v replica.View) error {
+	_, err := c.findGroup(v)
+	return err
+}
+
+func (c *call) getGroup(v replica.View) error {
+	g, err := c.findGroup(v)
+	if err != nil {
+		return err
+	}
+	return c.one("groups", encodeGroup(g))
+}
+
+func (c *call) listMembers(v replica.View) error {
+	g, err := c.findGroup(v)
+	if err != nil {
+		return err
+	}
+	return c.list("directoryObjects", c.s.objects(v, g.Members))
+}
+
+// createGroup makes a security group; other kinds of group do not exist here.
+func (c *call) createGroup() error {
+	var in struct {
+		DisplayName     string   `json:"displayName"`
+		MailEnabled     *bool    `json:"mailEnabled"`
+		MailNickname    string   `json:"mailNickname"`
+		SecurityEnabled *bool    `json:"securityEnabled"`
+		Members         []string `json:"members@odata.bind"`
+	}
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	switch {
+	case in.DisplayName == "":
+		return missing("displayName", "Group")
+	case in.MailNickname == "":
+		return missing("mailNickname", "Group")
+	case in.MailEnabled == nil || *in.MailEnabled || in.SecurityEnabled == nil || !*in.SecurityEnabled:
+		return badRequest("This local cloud has security groups only: securityEnabled is true and mailEnabled is false.")
+	}
+	g := directory.Group{ID: c.s.env.NewID(), DisplayName: in.DisplayName}
+	err := c.write(func(tx replica.Tx) error {
+		g.CreatedDateTime = tx.Now().UTC().Truncate(time.Second)
+		for _, member := range in.Members {
+			id := reference(member)
+			if c.s.dir.PrincipalType(tx.View, id) == "" {
+				return notFound(id)
+			}
+			g.Members = append(g.Members, id)
+		}
+		c.s.dir.Groups.Put(tx, g.ID, g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.created("groups/"+g.ID, encodeGroup(g), "groups/$entity")
+	return nil
+}
+
+func (c *call) addMember() error {
+	id, err := c.referenced()
+	if err != nil {
+		return err
+	}
+	return c.changeMembers(func(v replica.View, members []string) ([]string, error) {
+		if slices.Contains(members, id) {
+			return nil, badRequest("One or more added object references already exist for the following modified properties: 'members'.")
+		}
+		if c.s.dir.PrincipalType(v, id) == "" {
+			return nil, notFound(id)
+		}
+		return append(slices.Clone(members), id), nil
+	})
+}
+
+func (c *call) removeMember() error {
+	return c.changeMembers(func(_ replica.View, members []string) ([]string, error) {
+		i := slices.Index(members, reference(c.arg["member"]))
+		if i < 0 {
+			return nil, badRequest("One or more removed object references do not exist for the following modified properties: 'members'.")
+		}
+		return slices.Delete(slices.Clone(members), i, i+1), nil
+	})
+}
+
+func (c *call) changeMembers(change func(v replica.View, members []string) ([]string, error)) error {
+	err := c.write(func(tx replica.Tx) error {
+		g, err := c.findGroup(tx.View)
+		if err != nil {
+			return err
+		}
+		if g.Members, err = change(tx.View, g.Members); err == nil {
+			c.s.dir.Groups.Put(tx, g.ID, g)
+		}
+		return err
+	})
+	if err == nil {
+		c.done()
+	}
+	return err
+}
