@@ -1,0 +1,96 @@
+package localcloud
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// gate is the way into one service: it draws the request's fault, keeps the answer back until the effect has happened, and logs.
+type gate struct {
+	c     *Cloud
+	plane string
+	vault string                      // of a vault's gate
+	next  func(w *world) http.Handler // the service, in the world of the moment
+}
+
+// ServeHTTP implements [http.Handler].
+func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := g.c
+	knobs := c.Knobs()
+	f := c.faults.draw(knobs, g.plane, r)
+	entry := describe(g.plane, g.vault, r)
+	entry.Fault = string(f.kind)
+	start := c.cfg.Now()
+	entry.Time = start.UTC()
+	out := newAnswer()
+	defer func() { // also when the handler gives the connection up
+		entry.Ms = float64(c.cfg.Now().Sub(start)) / float64(time.Millisecond)
+		c.log.add(entry)
+	}()
+
+	cutUnless(pause(r.Context(), f.before))
+	switch f.kind {
+	case dropBefore:
+		panic(http.ErrAbortHandler)
+	case throttled, serverError:
+		refuse(out, r, g.plane, f, c.now(), c.ids.GUID())
+	default:
+		g.effect(out, r)
+	}
+	switch f.kind {
+	case dropAfter:
+		panic(http.ErrAbortHandler)
+	case serverErrorAfter:
+		out = newAnswer()
+		refuse(out, r, g.plane, f, c.now(), c.ids.GUID())
+	}
+	cutUnless(pause(r.Context(), f.after))
+
+	// Clients measure the difference between the clocks by this header.
+	out.header.Set("Date", c.now().UTC().Format(http.TimeFormat))
+	// A browser would keep this for localhost, and with it break whatever else is served there.
+	out.header.Del("Strict-Transport-Security")
+	entry.Status = max(out.status, http.StatusOK)
+	entry.Request = requestID(out.header)
+	out.send(w)
+}
+
+func (g gate) effect(w http.ResponseWriter, r *http.Request) {
+	if f := g.c.cfg.Hooks.Before; f != nil {
+		f(r)
+	}
+	g.next(g.c.world.Load()).ServeHTTP(w, r)
+	if f := g.c.cfg.Hooks.After; f != nil {
+		f(r)
+	}
+}
+
+// cutUnless gives up the connection of a client that is gone.
+func cutUnless(there bool) {
+	if !there {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// requestID is the id under which the service answered, whatever it calls it.
+func requestID(h http.Header) string {
+	for _, name := range []string{"request-id", "x-ms-request-id"} {
+		if v := h.Get(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// handlerOf is the gate of an in-process host or of an address that the cloud listens on; nil if there is none.
+func (c *Cloud) handlerOf(host string) http.Handler {
+	host = strings.ToLower(host)
+	if g, ok := c.gates[strings.TrimSuffix(host, ":443")]; ok {
+		return g
+	}
+	if g, ok := (*c.listening.Load())[host]; ok {
+		return g
+	}
+	return nil
+}
