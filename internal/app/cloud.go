@@ -1,0 +1,139 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/localcloud"
+)
+
+// localCloud is the local cloud alone, for the command line.
+type localCloud struct{ a *App }
+
+// info is what other programs may know of a running cloud.
+func info(run localcloud.Run) api.CloudInfo {
+	return api.CloudInfo{
+		Instance: run.Instance, TenantID: run.TenantID, Domain: run.Domain, Subscription: run.SubscriptionID,
+		Login: run.Endpoints.Login, Graph: run.Endpoints.Graph, ARM: run.Endpoints.ARM, Vaults: run.Endpoints.Vault,
+		CA: run.CAFile, Dir: filepath.Dir(run.CAFile),
+	}
+}
+
+// Serve implements [cli.Cloud].
+func (l localCloud) Serve(ctx context.Context, r api.CloudServeRequest, ready func(api.CloudInfo)) error {
+	cfg := localcloud.Config{Seed: r.Seed, Empty: r.Empty, Listen: r.Listen, SANs: r.SANs, Log: l.a.Streams.Err}
+	if len(r.Knobs) > 0 {
+		if err := json.Unmarshal(r.Knobs, &cfg.Knobs); err != nil {
+			return &fault.Error{Code: fault.Invalid, Op: "read the knobs", Err: err, Hint: "docs/local-cloud.md names them"}
+		}
+	}
+	dir, err := l.a.localDir(r.State)
+	if err != nil {
+		return err
+	}
+	var cloud *localcloud.Cloud
+	if r.Memory {
+		cloud, err = l.inMemory(ctx, dir, cfg)
+	} else {
+		cloud, err = l.a.startCloud(ctx, dir, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	ready(info(cloud.Run()))
+	<-ctx.Done()
+	return cloud.Close()
+}
+
+// inMemory serves a cloud of which only the run folder is on disk, so that other terminals find it.
+func (l localCloud) inMemory(ctx context.Context, dir string, cfg localcloud.Config) (*localcloud.Cloud, error) {
+	if err := private(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
+	cfg.RunDir = dir
+	cloud, err := localcloud.New(cfg)
+	if err != nil {
+		return nil, localError(err)
+	}
+	if err := cloud.Listen(context.WithoutCancel(ctx)); err != nil {
+		return nil, errors.Join(localError(err), cloud.Close())
+	}
+	return cloud, nil
+}
+
+// Reset implements [cli.Cloud].
+func (l localCloud) Reset(ctx context.Context, state string) ([]string, error) {
+	dir, err := l.a.localDir(state)
+	if err != nil {
+		return nil, err
+	}
+	return l.a.forget(ctx, dir)
+}
+
+// Env implements [cli.Cloud]. The cloud says it as lines for a shell: exports first, then commands, and remarks.
+func (l localCloud) Env(ctx context.Context, client string) (api.CloudEnv, error) {
+	run, err := l.run(ctx)
+	if err != nil {
+		return api.CloudEnv{}, err
+	}
+	text, err := run.EnvFor(client)
+	if err != nil {
+		return api.CloudEnv{}, &fault.Error{Code: fault.Invalid, Err: err, Hint: "one of " + strings.Join(localcloud.Clients(), ", ")}
+	}
+	return shellLines(client, text), nil
+}
+
+func shellLines(client, text string) api.CloudEnv {
+	env := api.CloudEnv{For: client}
+	var command []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		name, value, isVar := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+		switch {
+		case strings.HasPrefix(line, "export ") && isVar && len(command) == 0:
+			env.Set = append(env.Set, api.EnvVar{Name: name, Value: strings.ReplaceAll(strings.Trim(value, "'"), `'\''`, "'")})
+		case strings.HasPrefix(line, "#"):
+			env.Notes = append(env.Notes, strings.TrimPrefix(strings.TrimPrefix(line, "#"), " "))
+		case line != "":
+			command = append(command, line)
+		}
+	}
+	if len(command) > 0 {
+		env.Commands = []string{strings.Join(command, "\n")}
+	}
+	return env
+}
+
+// Log implements [cli.Cloud].
+func (l localCloud) Log(ctx context.Context, follow bool, each func(api.CloudRequest) error) error {
+	run, err := l.run(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := run.Manage()
+	if err != nil {
+		return localError(err)
+	}
+	defer m.Close()
+	return m.Requests(ctx, 0, follow, func(r localcloud.Request) error {
+		return each(api.CloudRequest{N: r.N, At: r.Time, Plane: r.Plane, Vault: r.Vault, Method: r.Method, URL: r.URL, Status: r.Status, MS: r.Ms, AppID: r.AppID, Object: r.Object, Fault: r.Fault})
+	})
+}
+
+func (l localCloud) run(ctx context.Context) (localcloud.Run, error) {
+	dir, err := l.a.localDir("")
+	if err != nil {
+		return localcloud.Run{}, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return localcloud.Run{}, localError(localcloud.ErrNoRun)
+	}
+	run, err := localcloud.ReadRun(ctx, dir)
+	return run, localError(err)
+}

@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/leastkey/leastkey/internal/record/statefile"
+)
+
+// envFile is the agent's environment file. A relative path lies beside leastkey.yaml.
+type envFile struct{ base string }
+
+// Path implements [provision.EnvFile].
+func (e envFile) Path(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(e.base, path)
+}
+
+// Write implements [provision.EnvFile].
+func (e envFile) Write(ctx context.Context, path string, set map[string]string) (string, error) {
+	ch, err := statefile.UpdateEnv(ctx, e.Path(path), set, nil)
+	return told(ch), err
+}
+
+// Clear implements [provision.EnvFile]. A key whose value is not ours has been set by somebody else and stays.
+func (e envFile) Clear(ctx context.Context, path string, ours map[string]string) (string, error) {
+	have, exists, err := statefile.ReadEnv(e.Path(path))
+	if err != nil || !exists {
+		return "there is no file", err
+	}
+	var remove, left []string
+	for key, value := range ours {
+		switch have[key] {
+		case value:
+			remove = append(remove, key)
+		case "":
+		default:
+			left = append(left, key)
+		}
+	}
+	ch, err := statefile.UpdateEnv(ctx, e.Path(path), nil, remove)
+	did := told(ch)
+	if len(left) > 0 {
+		did += "; left alone, because their value is not ours: " + strings.Join(left, ", ")
+	}
+	return did, err
+}
+
+func told(ch statefile.Change) string {
+	if ch.Unchanged {
+		return ch.Path + " is as it should be"
+	}
+	s := fmt.Sprintf("%s: %d set, %d removed", ch.Path, len(ch.Set), len(ch.Removed))
+	if ch.ModeBefore != 0 && ch.ModeBefore != ch.ModeAfter {
+		s += fmt.Sprintf(", mode tightened from %04o to %04o", ch.ModeBefore.Perm(), ch.ModeAfter.Perm())
+	}
+	return s
+}
+
+// readEnv reads the file for an observation.
+func readEnv(base string) func(string) (map[string]string, error) {
+	return func(path string) (map[string]string, error) {
+		have, _, err := statefile.ReadEnv(envFile{base}.Path(path))
+		return have, err
+	}
+}

@@ -1,0 +1,307 @@
+// Package crash kills the product: real child processes, SIGKILL, before and after every outside request, every journal and state write,
+// and every change of keystore and environment file. The next run must end where an undisturbed one would have.
+package crash
+
+import (
+	"bytes"
+	"context"
+	cryptorand "crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/app"
+	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/localcloud"
+	"github.com/leastkey/leastkey/internal/testkit/cloudview"
+)
+
+var (
+	only       = flag.String("point", "", "run this point alone, such as 'apply journal begin login before #1'")
+	violations atomic.Int64
+	points     atomic.Int64
+	signing    = sync.OnceValue(func() *rsa.PrivateKey {
+		k, err := rsa.GenerateKey(cryptorand.Reader, 2048)
+		if err != nil {
+			panic(err)
+		}
+		return k
+	})
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childMode) != "" {
+		os.Exit(child(os.Args[1:]))
+	}
+	flag.Parse()
+	code := m.Run()
+	fmt.Printf("crash: %d points, %d violations\n", points.Load(), violations.Load())
+	os.Exit(code)
+}
+
+// verb is a command that is killed.
+type verb struct {
+	name  string
+	args  []string
+	setup []string // what runs undisturbed before
+	check func(*world)
+}
+
+func verbs() []verb {
+	return []verb{
+		{"apply", []string{"apply", "--yes"}, nil, (*world).provisioned},
+		{"repair", []string{"apply", "--yes"}, []string{"apply", "--yes"}, (*world).provisioned},
+		{"revoke", []string{"revoke", "--yes", "polyclaw-runtime"}, []string{"apply", "--yes"}, func(w *world) { w.revoked(false) }},
+		{"purge", []string{"revoke", "--yes", "--purge", "polyclaw-runtime"}, []string{"apply", "--yes"}, func(w *world) { w.revoked(true) }},
+	}
+}
+
+func TestCrash(t *testing.T) {
+	for _, v := range verbs() {
+		t.Run(v.name, func(t *testing.T) {
+			for _, p := range record(t, v) {
+				if full := v.name + " " + p; *only != "" && *only != full {
+					continue
+				}
+				t.Run(p, func(t *testing.T) {
+					t.Parallel()
+					points.Add(1)
+					killed(t, v, p)
+					if t.Failed() {
+						violations.Add(1)
+						t.Logf("reproduce: go test ./internal/testkit/crash -run TestCrash -args -point=%q", v.name+" "+p)
+					}
+				})
+			}
+		})
+	}
+}
+
+// record runs the verb undisturbed and lists the points it passed.
+func record(t *testing.T, v verb) []string {
+	w := newWorld(t)
+	defer w.close()
+	w.prepare(v)
+	list := filepath.Join(w.home, "points")
+	if out, code := w.child(v.args, recordTo+"="+list); code != 0 {
+		t.Fatalf("%s undisturbed: exit %d\n%s", v.name, code, out)
+	}
+	v.check(w)
+	b, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// killed runs the verb to the point, where it dies, and then again.
+func killed(t *testing.T, v verb, point string) {
+	w := newWorld(t)
+	defer w.close()
+	w.prepare(v)
+	out, code := w.child(v.args, dieAt+"="+point)
+	if code != -int(syscall.SIGKILL) {
+		t.Fatalf("the point was not reached: exit %d\n%s", code, out)
+	}
+	out, code = w.child(v.args)
+	if code != 0 && !strings.Contains(out, "nothing to revoke") {
+		t.Fatalf("the next run: exit %d\n%s", code, out)
+	}
+	v.check(w)
+	if t.Failed() {
+		t.Logf("the next run said:\n%s", out)
+	}
+}
+
+// world is a cloud in this process and a home for the children.
+type world struct {
+	*testing.T
+	home  string
+	cloud *localcloud.Cloud
+	view  *cloudview.Cloud
+	want  cloudview.Want
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, home: t.TempDir()}
+	dir := filepath.Join(w.home, "local")
+	cloud, err := localcloud.New(localcloud.Config{RunDir: dir, SigningKey: signing(), OperatorKey: signing()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Listen(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.cloud = cloud
+	spec := app.LocalSpec(cloud.Domain(), cloud.SubscriptionID())
+	w.want = cloudview.Want{Agent: "polyclaw-runtime", Grants: map[string]bool{}}
+	for _, g := range spec.Grants(spec.Agents[w.want.Agent], role.Builtin()) {
+		w.want.Grants[g.Key()] = true
+	}
+	e := cloud.Endpoints()
+	for _, o := range cloud.Operators() {
+		if o.Name == "admin" {
+			w.view = &cloudview.Cloud{Login: e.Login, Graph: e.Graph, ARM: e.ARM, Tenant: cloud.TenantID(), Subscription: cloud.SubscriptionID(),
+				User: o.UPN, Password: o.Password.Reveal(), HTTP: &http.Client{Transport: cloud.Transport()}}
+		}
+	}
+	return w
+}
+
+func (w *world) close() {
+	if err := w.cloud.Close(); err != nil {
+		w.Error(err)
+	}
+}
+
+// prepare runs what the verb needs to have been done; for a repair it also does the damage.
+func (w *world) prepare(v verb) {
+	if v.setup == nil {
+		return
+	}
+	if out, code := w.child(v.setup); code != 0 {
+		w.Fatalf("prepare: exit %d\n%s", code, out)
+	}
+	if v.name != "repair" {
+		return
+	}
+	rec := w.state()
+	ctx := w.Context()
+	if _, err := w.view.Call(ctx, http.MethodPatch, "/v1.0/applications/"+rec.ApplicationID, map[string]any{"keyCredentials": []any{}}, nil); err != nil {
+		w.Fatal(err)
+	}
+	a := rec.Assignments[0]
+	if _, err := w.view.Call(ctx, http.MethodDelete, a.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+a.Name+"?api-version=2022-04-01", nil, nil); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(w.home, "local", "keys")); err != nil {
+		w.Fatal(err)
+	}
+}
+
+type state struct {
+	ApplicationID string `json:"application_object_id"`
+	AppID         string `json:"app_id"`
+	PrincipalID   string `json:"principal_id"`
+	Assignments   []struct {
+		Scope string `json:"scope"`
+		Name  string `json:"name"`
+	} `json:"assignments"`
+	Generations []any `json:"generations"`
+}
+
+func (w *world) state() state {
+	out, code := w.child([]string{"state", "show", "--json"})
+	var all []state
+	if err := json.Unmarshal([]byte(out), &all); code != 0 || err != nil {
+		w.Fatalf("state show: exit %d, %v\n%s", code, err, out)
+	}
+	if len(all) == 0 {
+		return state{}
+	}
+	return all[0]
+}
+
+func (w *world) provisioned() {
+	bad, err := w.view.Provisioned(w.Context(), w.want)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, b := range bad {
+		w.Error(b)
+	}
+	if keys := w.keyFiles(); len(keys) != 1 {
+		w.Errorf("the keystore holds %d keys, want 1: %v", len(keys), keys)
+	}
+	if out, code := w.child([]string{"token"}); code != 0 || strings.Count(out, ".") != 2 {
+		w.Errorf("token: exit %d", code)
+	}
+	if out, code := w.child([]string{"plan", "--exit-code"}); code != 0 {
+		w.Errorf("plan: exit %d, want nothing to do\n%s", code, out)
+	}
+	env, err := os.ReadFile(filepath.Join(w.home, "local", ".env"))
+	if err != nil || !strings.Contains(string(env), w.state().AppID) {
+		w.Errorf("the environment file does not name the application: %v", err)
+	}
+}
+
+func (w *world) revoked(purged bool) {
+	bad, err := w.view.Revoked(w.Context(), w.want.Agent, w.principal(), purged)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, b := range bad {
+		w.Error(b)
+	}
+	if keys := w.keyFiles(); len(keys) > 0 {
+		w.Errorf("keys are left: %v", keys)
+	}
+	if st := w.state(); st.ApplicationID != "" || len(st.Generations) > 0 {
+		w.Errorf("the record still has application %q and %d generations", st.ApplicationID, len(st.Generations))
+	}
+	env, err := os.ReadFile(filepath.Join(w.home, "local", ".env"))
+	if err == nil && strings.Contains(string(env), "AZURE_CLIENT_ID") {
+		w.Error("the environment file still names the application")
+	}
+}
+
+// principal is any principal id that the request log has seen as ours: the record is gone.
+func (w *world) principal() string {
+	for _, r := range w.cloud.Requests() {
+		if r.Plane == "arm" && r.Method == http.MethodGet && strings.Contains(r.URL, "assignedTo") {
+			if _, rest, ok := strings.Cut(r.URL, "assignedTo%28%27"); ok {
+				return rest[:36]
+			}
+			if _, rest, ok := strings.Cut(r.URL, "assignedTo('"); ok {
+				return rest[:36]
+			}
+		}
+	}
+	w.Fatal("the request log does not show the principal")
+	return ""
+}
+
+// keyFiles are the entries of the keystore, without its identity.
+func (w *world) keyFiles() []string {
+	found, err := filepath.Glob(filepath.Join(w.home, "local", "keys", "*.age"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return found
+}
+
+// child runs this test binary as leastkey. A negative code is the signal that ended it.
+func (w *world) child(args []string, env ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(w.Context(), 4*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, os.Args[0], args...)
+	c.Dir = w.home
+	c.Env = append([]string{childMode + "=1", "LEASTKEY_HOME=" + w.home, "HOME=" + w.home, "PATH=" + os.Getenv("PATH")}, env...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if args[0] == "state" || args[0] == "token" {
+		c.Stderr = nil
+	}
+	err := c.Run()
+	if ws, ok := c.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return out.String(), -int(ws.Signal())
+	}
+	if err != nil && c.ProcessState == nil {
+		w.Fatal(err)
+	}
+	return out.String(), c.ProcessState.ExitCode()
+}
