@@ -35,9 +35,20 @@ func anyMatches(patterns []string, operation string) bool {
 	return false
 }
 
-// matches tells whether the pattern, in which * stands for any text including '/', is the whole operation (Microsoft, "Understand Azure
-// role definitions": Microsoft.Compute/* takes all operations of all types below it). Both are in lower case.
+// matches tells whether the pattern, in which * stands for any text including '/', is the whole operation. Both are in lower case.
+//
+// A whole segment /*/ may also stand for nothing: Microsoft's own roles count on it. Managed Identity Operator has only
+// userAssignedIdentities/*/assign/action for the operation userAssignedIdentities/assign/action, Container Apps Contributor writes
+// container apps with only containerApps/*/write, and Key Vault Reader reads vaults with only vaults/*/read.
 func matches(pattern, operation string) bool {
+	if glob(pattern, operation) {
+		return true
+	}
+	head, tail, found := strings.Cut(pattern, "/*/")
+	return found && matches(head+"/"+tail, operation)
+}
+
+func glob(pattern, operation string) bool {
 	head, tail, star := strings.Cut(pattern, "*")
 	if !star {
 		return pattern == operation

@@ -18,7 +18,9 @@ func TestMatches(t *testing.T) {
 		{"a star spans slashes", "*/read", "a/b/c/read", true},
 		{"a star in front needs the end", "*/read", "a/b/write", false},
 		{"a star in the middle spans slashes", "a/*/read", "a/b/c/read", true},
-		{"a star in the middle needs something between the slashes", "a/*/read", "a/read", false},
+		{"a star between slashes may be nothing at all", "a/*/read", "a/read", true},
+		{"a star between slashes is no part of a word", "a/*/read", "ab/read", false},
+		{"a star at the end needs its slash", "a/*", "a", false},
 		{"two stars take turns", "a/*/b/*", "a/x/b/y", true},
 		{"text is not used twice", "ab*ba", "aba", false},
 	} {
