@@ -72,6 +72,9 @@ func (c Catalogue) Nearest(name string) string {
 func Nearest(word string, candidates []string) string {
 	best, least := "", len(word)/3+2
 	for _, c := range candidates {
+		if max(len(word)-len(c), len(c)-len(word)) >= least {
+			continue // the distance is at least this: a word of any length costs nothing
+		}
 		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
 			best, least = c, d
 		}

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +124,36 @@ func TestEveryRouteHasARight(t *testing.T) {
 			t.Errorf("the right %q is of no route", op)
 		}
 	}
+}
+
+// FuzzRequest sends anything as an administrator: the answer is Graph's, never a fault of ours.
+func FuzzRequest(f *testing.F) {
+	c := newCloud(f)
+	u := c.user(c.admin)
+	id, appID, sp := u.makeApp("bot")
+	for _, seed := range [][3]string{
+		{"GET", "applications(appId='" + appID + "')?$select=id", ""}, {"PATCH", "applications(uniqueName='x')", `{"displayName":"x","keyCredentials":[{}]}`},
+		{"POST", "servicePrincipals/" + sp + "/addKey", `{"keyCredential":{"usage":"Verify"},"proof":"a.b.c"}`}, {"POST", "$batch", `{"requests":[{"id":"1","method":"GET","url":"me"}]}`},
+		{"PATCH", "policies/defaultAppManagementPolicy", `{"applicationRestrictions":{"keyCredentials":[{"maxLifetime":"P1D"}]}}`},
+		{"POST", "applications/" + id + "/federatedIdentityCredentials", `{"name":"a","issuer":"https://x","subject":"s","audiences":["a"]}`},
+		{"PATCH", "applications/" + id, `{"api":null,"appRoles":null,"web":3,"owners@odata.bind":[]}`},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, method, path, body string) {
+		target, err := url.Parse(host + "/v1.0/" + path)
+		if err != nil {
+			return
+		}
+		r := httptest.NewRequest("GET", host+"/", strings.NewReader(body))
+		r.Method, r.URL = method, target
+		r.Header.Set("Authorization", "Bearer "+u.token)
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Prefer", "create-if-missing")
+		w := httptest.NewRecorder()
+		c.s.ServeHTTP(w, r)
+		if w.Code >= 500 || w.Code == 401 && !strings.Contains(w.Body.String(), "Authentication_") {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+	})
 }

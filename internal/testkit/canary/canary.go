@@ -65,15 +65,6 @@ type Excuse struct {
 	Exception Exception
 }
 
-// RunFolder excuses files of the local cloud's run folder, by their paths below the swept folder.
-func RunFolder(story string, files ...string) []Excuse {
-	var all []Excuse
-	for _, f := range files {
-		all = append(all, Excuse{story, f, ForRunFolder})
-	}
-	return all
-}
-
 // Leak is a secret that was seen. It does not show it.
 type Leak struct {
 	Story  string

@@ -40,14 +40,14 @@ func textForms(secret []byte) []form {
 }
 
 // numberForms are those of a big number: of its bytes, of their list, and its decimal digits.
-func numberForms(n *big.Int) []form {
-	forms := binaryForms(n.Bytes())
-	for _, piece := range tiles(n.Bytes()) {
+func numberForms(n []byte) []form {
+	forms := binaryForms(n)
+	for _, piece := range tiles(n) {
 		list := fmt.Sprint(piece) // [48 130 4]
 		list = list[1 : len(list)-1]
 		forms = append(forms, form{"list of bytes", []byte(" " + list + " ")}, form{"JSON list of bytes", []byte("," + strings.ReplaceAll(list, " ", ",") + ",")})
 	}
-	for _, piece := range tiles([]byte(n.String())) {
+	for _, piece := range tiles([]byte(new(big.Int).SetBytes(n).String())) {
 		forms = append(forms, form{"decimal number", piece})
 	}
 	return forms
@@ -94,9 +94,9 @@ func aligned(enc *base64.Encoding, piece []byte, shift int) []byte {
 
 // secretLines are the lines of the key's PEM form, from the first that holds only bytes of the private half: before it stand modulus
 // and exponent, which every certificate shows.
-func secretLines(der []byte, d *big.Int) [][]byte {
+func secretLines(der, d []byte) [][]byte {
 	const perLine = 48
-	at := bytes.Index(der, d.Bytes())
+	at := bytes.Index(der, d)
 	if at < 0 {
 		return nil
 	}

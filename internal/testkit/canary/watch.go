@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -51,21 +52,46 @@ func (w *Watch) Key(k Kind, name string, key *rsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	numbers := []*big.Int{key.D, key.Precomputed.Dp, key.Precomputed.Dq, key.Precomputed.Qinv}
 	for _, n := range append(numbers, key.Primes...) {
-		w.add(k, name, "", numberForms(n))
+		w.number(k, name, n.Bytes())
 	}
-	for _, der := range [][]byte{pkcs8, x509.MarshalPKCS1PrivateKey(key)} {
-		for _, line := range secretLines(der, key.D) {
-			w.add(k, name, "PEM line, ", textForms(line))
-		}
-	}
+	w.lines(k, name, pkcs8, key.D.Bytes())
+	w.lines(k, name, x509.MarshalPKCS1PrivateKey(key), key.D.Bytes())
 	return nil
 }
 
-// KeyPEM watches for the RSA keys in a PEM text, and is an error if there is none.
+// curve is Key for an EC key, of which the local cloud's certificate authority has one.
+func (w *Watch) curve(k Kind, name string, key *ecdsa.PrivateKey) error {
+	d, err := key.Bytes()
+	if err != nil {
+		return err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	w.number(k, name, d)
+	w.lines(k, name, pkcs8, d)
+	return nil
+}
+
+func (w *Watch) number(k Kind, name string, n []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add(k, name, "", numberForms(n))
+}
+
+// lines watches for the lines of the key's PEM form that begin behind the private number d.
+func (w *Watch) lines(k Kind, name string, der, d []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, line := range secretLines(der, d) {
+		w.add(k, name, "PEM line, ", textForms(line))
+	}
+}
+
+// KeyPEM watches for the private keys in a PEM text, and is an error if there is none.
 func (w *Watch) KeyPEM(k Kind, name string, text []byte) error {
 	found := false
 	for rest := text; ; {
@@ -73,34 +99,41 @@ func (w *Watch) KeyPEM(k Kind, name string, text []byte) error {
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
-		var key *rsa.PrivateKey
-		switch block.Type {
-		case "PRIVATE KEY":
-			parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			var ok bool
-			if key, ok = parsed.(*rsa.PrivateKey); !ok {
-				return fmt.Errorf("%s is not an RSA key", name)
-			}
-		case "RSA PRIVATE KEY":
-			var err error
-			if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		default:
-			continue
-		}
-		if err := w.Key(k, name, key); err != nil {
+		known, err := w.block(k, name, block)
+		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		found = true
+		found = found || known
 	}
 	if !found {
 		return fmt.Errorf("%s: no private key in it", name)
 	}
 	return nil
+}
+
+func (w *Watch) block(k Kind, name string, block *pem.Block) (bool, error) {
+	var key any
+	var err error
+	switch block.Type {
+	case "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		return true, w.Key(k, name, key)
+	case *ecdsa.PrivateKey:
+		return true, w.curve(k, name, key)
+	}
+	return false, fmt.Errorf("a %T is not watched for", key)
 }
 
 // AgeStore watches for every key in a folder of age files, and tells how many there are. identityFile opens them.

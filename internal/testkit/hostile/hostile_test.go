@@ -75,12 +75,14 @@ func one(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		ran.Add(1)
 		w := newWorld(t, seed, dir)
-		defer w.close()
+		defer func() { // also when the story ends early
+			w.close()
+			if t.Failed() {
+				violations.Add(1)
+				t.Logf("reproduce: go test ./internal/testkit/hostile -v -args -seed=%d", seed)
+			}
+		}()
 		w.story()
-		if t.Failed() {
-			violations.Add(1)
-			t.Logf("reproduce: go test ./internal/testkit/hostile -run TestHostile -v -args -seed=%d", seed)
-		}
 	})
 }
 

@@ -19,9 +19,6 @@ type Probe struct {
 	Stop     <-chan struct{}                     // ends the waiting, not the try that is under way; nil never does
 }
 
-// tryTimeout bounds one try, so that a peer that never answers becomes an unknown effect and not a hang.
-const tryTimeout = 100 * time.Second
-
 // DefaultDeadline is how long a probe waits where nothing else is said: Entra and ARM have been seen to take minutes to spread a new
 // object (Microsoft, "Troubleshoot Azure RBAC": up to 10 minutes).
 const DefaultDeadline = 10 * time.Minute
@@ -40,12 +37,7 @@ func Wait(ctx context.Context, p Probe) error {
 	end := time.Now().Add(p.Deadline)
 	wait := firstWait
 	for {
-		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := p.Try(try)
-		cancel()
-		if err != nil && ctx.Err() == nil && try.Err() != nil {
-			err = &fault.Error{Code: fault.Unavailable, Op: p.What, Err: err}
-		}
+		err := p.Try(ctx) // bounded by the client's timeout for one request
 		if err == nil || !again(err) {
 			return err
 		}

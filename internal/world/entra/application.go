@@ -95,8 +95,10 @@ func (c *Client) Owners(ctx context.Context, objectID string) ([]agent.Owner, er
 }
 
 // UpsertApplication makes a single-tenant application of that unique name, or finds the one that an earlier try made: the same call
-// never makes a second one (Microsoft, "Upsert application"). created tells which. fault.NotFound after an earlier try: the object
-// exists, and the replica that was asked does not show it yet. fault.Conflict: the name is reserved by a deleted one.
+// never makes a second one (Microsoft, "Upsert application"). created tells which.
+//
+// fault.NotFound: the name is taken, and the replica that was asked does not show by what. After an earlier try that is lag; it does
+// not pass if the application was deleted since, because its name stays reserved for 30 days.
 func (c *Client) UpsertApplication(ctx context.Context, uniqueName, displayName string) (app agent.Application, created bool, err error) {
 	op := "create application " + displayName + " as " + uniqueName
 	var a application
@@ -108,11 +110,16 @@ func (c *Client) UpsertApplication(ctx context.Context, uniqueName, displayName 
 		}{displayName, singleTenant},
 		out: &a,
 	})
-	if err != nil {
+	// A replica that does not know the name yet tries to create, which the uniqueness of names, enforced without lag, forbids.
+	taken := fault.Is(err, fault.Conflict)
+	if err != nil && !taken {
 		return agent.Application{}, false, err
 	}
-	if status != http.StatusCreated {
+	if taken || status != http.StatusCreated {
 		app, err = c.ApplicationByUniqueName(ctx, uniqueName)
+		if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == fault.NotFound {
+			err = f.WithHint("an earlier try made it and not every replica shows it yet, or it was deleted since")
+		}
 		return app, false, err
 	}
 	if app, err = a.domain(); err != nil {

@@ -248,9 +248,15 @@ func TestUpsertNeverMakesASecond(t *testing.T) {
 	if _, _, err = client.UpsertApplication(t.Context(), name, "polyclaw-runtime"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a lagging replica: %v", err)
 	}
-	client, _ = serve(t, problem(400, "Request_MultipleObjectsWithSameKeyValue", "Request contains property changes that would result in property-uniqueness violation(s)."))
-	if _, _, err = client.UpsertApplication(t.Context(), name, "polyclaw-runtime"); !fault.Is(err, fault.Conflict) {
-		t.Errorf("a reserved name: %v", err)
+	clash := problem(400, "Request_MultipleObjectsWithSameKeyValue", "Request contains property changes that would result in property-uniqueness violation(s).")
+	client, g = serve(t, clash, ok(applicationJSON("null")))
+	if a, created, err = client.UpsertApplication(t.Context(), name, "polyclaw-runtime"); err != nil || created || a.ID != appObject {
+		t.Errorf("a replica that learns of it between: %+v, %v, %v", a, created, err)
+	}
+	g.expect(t, upsert, read)
+	client, _ = serve(t, clash, problem(404, "Request_ResourceNotFound", "Resource 'x' does not exist."))
+	if _, _, err = client.UpsertApplication(t.Context(), name, "polyclaw-runtime"); !fault.Is(err, fault.NotFound) || fault.Hint(err) == "" {
+		t.Errorf("a name in use that is not shown: %v", err)
 	}
 }
 

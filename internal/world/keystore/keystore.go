@@ -51,21 +51,29 @@ func AgentKey(tenant, agent, generation string) string {
 	return tenant + "/" + agent + "#" + generation
 }
 
-// maxName is the longest name in bytes. It keeps the line that macOS' security tool reads below its limit of 4,096 bytes.
+// maxName is the longest name in bytes. With a secret of the greatest length beside it, it keeps the line that macOS' security tool reads below its limit of 4,096 bytes.
 const maxName = 256
 
-// CheckName tells whether every store can keep an entry of that name: fault.Invalid if not. Slashes, # and any letters are fine;
-// control characters are not, because macOS' security tool reads its commands by the line.
+// CheckName tells whether every store can keep a key of that name: fault.Invalid if not. Slashes, # and any letters are fine;
+// control characters are not, because macOS' security tool reads its commands by the line. Names that begin "secret:" are those of
+// Secrets.
 func CheckName(name string) error {
+	if looksReserved(name) {
+		return fault.New(fault.Invalid, "key name begins with "+reserved+": as only the entries of secrets do", "")
+	}
+	return checkText("key", name)
+}
+
+func checkText(what, name string) error {
 	switch {
 	case name == "":
-		return fault.New(fault.Invalid, "key name is empty", "")
+		return fault.New(fault.Invalid, what+" name is empty", "")
 	case len(name) > maxName:
-		return fault.Newf(fault.Invalid, "key name is longer than %d bytes", maxName)
+		return fault.Newf(fault.Invalid, "%s name is longer than %d bytes", what, maxName)
 	case !utf8.ValidString(name):
-		return fault.New(fault.Invalid, "key name is not UTF-8", "")
+		return fault.New(fault.Invalid, what+" name is not UTF-8", "")
 	case strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }):
-		return fault.New(fault.Invalid, "key name has a control character", "")
+		return fault.New(fault.Invalid, what+" name has a control character", "")
 	}
 	return nil
 }

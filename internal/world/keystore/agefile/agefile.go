@@ -1,4 +1,4 @@
-// Package agefile is a keystore in a folder: one file per key, encrypted with age (https://age-encryption.org/v1).
+// Package agefile is a keystore in a folder: one file per key or secret, encrypted with age (https://age-encryption.org/v1).
 //
 // It serves where there is no keychain: servers, containers, continuous integration and the local cloud. What protects the keys is
 // the age identity or passphrase, which is kept elsewhere; nothing is ever written in clear. age authenticates content but not
@@ -62,8 +62,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store  = (*Store)(nil)
-	_ keystore.Lister = (*Store)(nil)
+	_ keystore.Store   = (*Store)(nil)
+	_ keystore.Lister  = (*Store)(nil)
+	_ keystore.Secrets = (*Store)(nil)
 )
 
 // New is the store that cfg describes. It touches no file: fault.Invalid or fault.Refused if cfg makes no sense. With no source of
@@ -184,16 +185,12 @@ func (s *Store) provePassphrase(keys *keyring) error {
 	if s.cfg.Passphrase == nil || keys.proven.Load() {
 		return nil
 	}
-	names, err := s.names()
+	entries, err := s.entries()
 	if err != nil {
 		return err
 	}
-	if len(names) > 0 {
-		file, err := s.file(names[0])
-		if err != nil {
-			return err
-		}
-		if _, err := decryptFile(file, keys); err != nil {
+	if len(entries) > 0 {
+		if _, err := decryptFile(filepath.Join(s.dir, escape(entries[0])+extension), keys); err != nil {
 			return err
 		}
 	}
@@ -252,13 +249,16 @@ func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
 	if err := keystore.CheckRef(s, ref); err != nil {
 		return err
 	}
-	op := "delete " + ref.String()
-	if err := ctx.Err(); err != nil {
-		return keystore.Interrupted(op, err)
-	}
 	file, err := s.file(ref.Name)
 	if err != nil {
 		return err
+	}
+	return s.remove(ctx, "delete "+ref.String(), file)
+}
+
+func (s *Store) remove(ctx context.Context, op, file string) error {
+	if err := ctx.Err(); err != nil {
+		return keystore.Interrupted(op, err)
 	}
 	if err := s.checkDir(); fault.Is(err, fault.NotFound) {
 		return nil
@@ -270,7 +270,7 @@ func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
 		return err
 	}
 	defer unlock()
-	// A temporary file of a killed Create may be a second link to the entry.
+	// A temporary file of a killed process may be a second link to the entry, or hold the secret that was to come after it.
 	if err := s.sweep(); err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
 	return nil
 }
 
-// List names all entries, sorted. What is not an entry (temporary files, the lock, an identity) is passed over.
+// List names all keys, sorted. What is not a key (secrets, temporary files, the lock, an identity) is passed over.
 func (s *Store) List(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Interrupted("list keys in "+s.dir, err)
@@ -296,22 +296,27 @@ func (s *Store) List(ctx context.Context) ([]string, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return s.names()
+	entries, err := s.entries()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(entries, func(e string) bool { return keystore.CheckName(e) != nil }), nil
 }
 
-func (s *Store) names() ([]string, error) {
-	entries, err := os.ReadDir(s.dir)
+// entries are those of keys and of secrets, sorted.
+func (s *Store) entries() ([]string, error) {
+	files, err := os.ReadDir(s.dir)
 	if err != nil {
-		return nil, unavailable("list keys in "+s.dir, err)
+		return nil, unavailable("list entries of "+s.dir, err)
 	}
-	var names []string
-	for _, e := range entries {
-		if name, ok := entryName(e.Name()); ok {
-			names = append(names, name)
+	var entries []string
+	for _, f := range files {
+		if e, ok := entryName(f.Name()); ok {
+			entries = append(entries, e)
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.Sort(entries)
+	return entries, nil
 }
 
 func encrypt(keys *keyring, plain secret.Value) ([]byte, error) {
@@ -323,16 +328,17 @@ func encrypt(keys *keyring, plain secret.Value) ([]byte, error) {
 			Hint: "an identity file must not mix classic and post-quantum identities", Err: err}
 	}
 	if err := plain.Use(func(b []byte) error { _, err := w.Write(b); return err }); err != nil {
-		return nil, unavailable("encrypt key", err)
+		return nil, unavailable("encrypt entry", err)
 	}
 	if err := w.Close(); err != nil {
-		return nil, unavailable("encrypt key", err)
+		return nil, unavailable("encrypt entry", err)
 	}
 	return out.Bytes(), nil
 }
 
-// maxFile bounds what is read: an encrypted RSA-3072 key takes less than 4 kB for each dozen identities.
-const maxFile = 64 << 10
+// maxFile bounds what is read: the longest secret, and as much again for its name and the header, where an identity takes 0.2 kB or, if it
+// is post-quantum, 1.6 kB.
+const maxFile = 2 * keystore.MaxSecret
 
 func decryptFile(file string, keys *keyring) (secret.Value, error) {
 	f, err := openPrivate(file)
@@ -363,7 +369,8 @@ func decryptFile(file string, keys *keyring) (secret.Value, error) {
 }
 
 func damaged() error {
-	return fault.New(fault.Corrupt, "key file is damaged or cut short", "restore it from a backup, or make a new key by rotation")
+	return fault.New(fault.Corrupt, "key file is damaged or cut short",
+		"restore it from a backup, or delete it and make anew what it held: a key by rotation, a sign-in with leastkey login")
 }
 
 // makeDir makes the folder, but not its parents: when a disk is not mounted, keys must not silently go below its mount point.

@@ -35,6 +35,11 @@ func TestStoreKeepsTheContract(t *testing.T) {
 				cfg.Path = filepath.Join(t.TempDir(), "keys # 1")
 				return open(t, cfg)
 			})
+			keystoretest.RunSecrets(t, func(t *testing.T) keystoretest.SecretStore {
+				cfg := source(t)
+				cfg.Path = filepath.Join(t.TempDir(), "keys # 1")
+				return open(t, cfg)
+			})
 		})
 	}
 }
@@ -421,6 +426,14 @@ func FuzzName(f *testing.F) {
 			}
 			if got, ok := entryName(base); !ok || got != in {
 				t.Fatalf("%q comes back as %q (%v)", in, got, ok)
+			}
+		}
+		if entry, err := keystore.SecretEntry(in); err == nil {
+			if got, ok := entryName(escape(entry) + extension); !ok || got != entry || keystore.CheckName(got) == nil {
+				t.Fatalf("secret %q comes back as %q (%v)", in, got, ok)
+			}
+			if got, ok := keystore.SecretName(entry); !ok || got != in {
+				t.Fatalf("secret %q is called %q (%v)", in, got, ok)
 			}
 		}
 		if name, ok := entryName(in); ok && escape(name)+extension != in {

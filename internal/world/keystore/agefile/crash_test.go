@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimEnv); dir != "" {
 		victim(dir)
 	}
+	if dir := os.Getenv(secretVictimEnv); dir != "" {
+		secretVictim(dir)
+	}
 	os.Exit(m.Run())
 }
 
@@ -50,7 +53,7 @@ func TestKilledProcessLeavesWholeEntriesOnly(t *testing.T) {
 	s := open(t, Config{Path: dir, Development: true})
 	var reported []string
 	for round := range 40 {
-		reported = append(reported, killAfter(t, dir, round%5+1)...)
+		reported = append(reported, killAfter(t, victimEnv, dir, round%5+1)...)
 		names, err := s.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -81,10 +84,10 @@ func TestKilledProcessLeavesWholeEntriesOnly(t *testing.T) {
 }
 
 // killAfter starts a victim, reads that many lines, kills it at once, and returns the names that it reported.
-func killAfter(t *testing.T, dir string, lines int) (created []string) {
+func killAfter(t *testing.T, env, dir string, lines int) (created []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), victimEnv+"="+dir)
+	cmd.Env = append(os.Environ(), env+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/world/keystore"
 )
 
@@ -20,14 +21,28 @@ const (
 	digits     = "0123456789ABCDEF"
 )
 
-// file is the path of the entry of that name.
+// file is the path of the key of that name.
 func (s *Store) file(name string) (string, error) {
 	if err := keystore.CheckName(name); err != nil {
 		return "", err
 	}
-	base := escape(name) + extension
+	return s.path(name)
+}
+
+// secretFile is the path of the secret of that name, and what it is called.
+func (s *Store) secretFile(name string) (file string, ref secret.Ref, err error) {
+	entry, err := keystore.SecretEntry(name)
+	if err != nil {
+		return "", secret.Ref{}, err
+	}
+	file, err = s.path(entry)
+	return file, s.Ref(entry), err
+}
+
+func (s *Store) path(entry string) (string, error) {
+	base := escape(entry) + extension
 	if len(base) > maxBase {
-		return "", fault.New(fault.Invalid, "key name is too long for a file name",
+		return "", fault.New(fault.Invalid, "name is too long for a file name",
 			"upper-case letters, spaces and signs count three times")
 	}
 	return filepath.Join(s.dir, base), nil
@@ -51,7 +66,7 @@ func escape(name string) string {
 	return b.String()
 }
 
-// entryName is the name whose file is base; false if base is not the file of any entry.
+// entryName is the entry, of a key or a secret, whose file is base; false if base is not the file of any.
 func entryName(base string) (string, bool) {
 	body, ok := strings.CutSuffix(base, extension)
 	if !ok {
@@ -75,7 +90,7 @@ func entryName(base string) (string, bool) {
 	}
 	name := b.String()
 	// Only the one spelling that escape makes is an entry; a second would be a second file for one name.
-	if keystore.CheckName(name) != nil || escape(name) != body {
+	if _, ok := keystore.SecretName(name); !ok && keystore.CheckName(name) != nil || escape(name) != body {
 		return "", false
 	}
 	return name, true
@@ -159,32 +174,42 @@ func (s *Store) sweep() error {
 }
 
 // openPrivate opens a key file that nobody else may read or write. It is refused rather than tightened: who could read the file
-// until now may have done so, and a person has to judge that.
-func openPrivate(path string) (*os.File, error) {
+// until now may have done so, and a person has to judge that. A file that is exchanged while it is opened is looked at again, because
+// PutSecret does that; a link would be seen then.
+func openPrivate(path string) (f *os.File, err error) {
+	for range 8 { // PutSecret flushes to the disk between two exchanges, so a second one in a row is rare
+		var exchanged bool
+		if f, exchanged, err = openOnce(path); !exchanged {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+func openOnce(path string) (f *os.File, exchanged bool, err error) {
 	info, err := os.Lstat(path)
 	if err != nil {
-		return nil, unavailable("look at key file", err)
+		return nil, false, unavailable("look at key file", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fault.Newf(fault.Refused, "key file %s is not a regular file", path)
+		return nil, false, fault.Newf(fault.Refused, "key file %s is not a regular file", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, unavailable("open key file", err)
+	if f, err = os.Open(path); err != nil {
+		return nil, false, unavailable("open key file", err)
 	}
 	opened, err := f.Stat()
 	if err != nil {
 		_ = f.Close()
-		return nil, unavailable("look at key file", err)
+		return nil, false, unavailable("look at key file", err)
 	}
 	if !os.SameFile(info, opened) {
 		_ = f.Close()
-		return nil, fault.Newf(fault.Unavailable, "key file %s was exchanged while it was opened", path)
+		return nil, true, fault.Newf(fault.Unavailable, "key file %s was exchanged while it was opened", path)
 	}
 	if runtime.GOOS != "windows" && opened.Mode().Perm()&0o077 != 0 {
 		_ = f.Close()
-		return nil, fault.New(fault.Refused, "key file "+path+" is open to other users",
-			"chmod 600 the file, and rotate the key if somebody else could have copied it and its identity")
+		return nil, false, fault.New(fault.Refused, "key file "+path+" is open to other users",
+			"chmod 600 the file, and replace the key or secret if somebody else could have copied it and its identity")
 	}
-	return f, nil
+	return f, false, nil
 }

@@ -196,13 +196,13 @@ func within(file, dir string) (bool, error) {
 // generate makes the identity of a development store. The caller holds the lock. If there are entries already, their identity has been
 // lost and a new one would only hide that.
 func (s *Store) generate() error {
-	names, err := s.names()
+	entries, err := s.entries()
 	if err != nil {
 		return err
 	}
-	if len(names) > 0 {
-		return fault.Newf(fault.Corrupt, "identity %s of the development keystore is gone, but %d of its keys are there",
-			s.cfg.IdentityFile, len(names)).WithHint("restore it, or start afresh with: leastkey cloud reset")
+	if len(entries) > 0 {
+		return fault.Newf(fault.Corrupt, "identity %s of the development keystore is gone, but %d of its entries are there",
+			s.cfg.IdentityFile, len(entries)).WithHint("restore it, or start afresh with: leastkey cloud reset")
 	}
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

@@ -33,13 +33,18 @@ type Store struct {
 	vault         vault
 }
 
-var _ keystore.Store = (*Store)(nil)
+var (
+	_ keystore.Store   = (*Store)(nil)
+	_ keystore.Secrets = (*Store)(nil)
+)
 
 // vault is what the keychains have in common. get: fault.NotFound only if the keychain was reached, is unlocked and has no such entry.
-// add is called after a get that answered fault.NotFound. remove of an absent entry is nil.
+// add is called after a get that answered fault.NotFound. put changes an entry that is there in place, so that there is always one, and
+// else adds it. remove of an absent entry is nil.
 type vault interface {
 	get(ctx context.Context, service, account string) ([]byte, error)
 	add(ctx context.Context, service, account string, content secret.Value) error
+	put(ctx context.Context, service, account string, content secret.Value) error
 	remove(ctx context.Context, service, account string) error
 }
 
@@ -104,7 +109,7 @@ func (s *Store) readBack(ctx context.Context, ref secret.Ref, want secret.Value)
 	op := "read back " + ref.String()
 	got, err := s.vault.get(ctx, s.service, ref.Name)
 	if fault.Is(err, fault.NotFound) {
-		return fault.New(fault.Unavailable, op+": the keychain did not keep the entry", noKeychainHint)
+		return notKept(op)
 	}
 	if err != nil {
 		return because(op, err)
@@ -114,6 +119,10 @@ func (s *Store) readBack(ctx context.Context, ref secret.Ref, want secret.Value)
 		return because(op, err)
 	}
 	return nil
+}
+
+func notKept(op string) error {
+	return fault.New(fault.Unavailable, op+": the keychain did not keep the entry", noKeychainHint)
 }
 
 // Open returns the key of ref.
@@ -147,6 +156,10 @@ func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
 	if err := keystore.CheckRef(s, ref); err != nil {
 		return err
 	}
+	return s.remove(ctx, ref)
+}
+
+func (s *Store) remove(ctx context.Context, ref secret.Ref) error {
 	op := "delete " + ref.String()
 	return await(ctx, op, func() error {
 		unlock, err := s.exclusive(ctx)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"github.com/zalando/go-keyring"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
@@ -51,6 +52,10 @@ func TestSecretServiceKeepsTheContract(t *testing.T) {
 	secretservice.Start(t)
 	n := 0
 	keystoretest.Run(t, func(t *testing.T) keystore.Store {
+		n++
+		return open(t, fmt.Sprintf("leastkey-test-%d", n))
+	})
+	keystoretest.RunSecrets(t, func(t *testing.T) keystoretest.SecretStore {
 		n++
 		return open(t, fmt.Sprintf("leastkey-test-%d", n))
 	})
@@ -121,6 +126,9 @@ func TestLockedKeychainIsNeverAnAbsentEntry(t *testing.T) {
 	if _, err := s.Create(t.Context(), "here", key); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.PutSecret(t.Context(), "here", secret.New([]byte("token"))); err != nil {
+		t.Fatal(err)
+	}
 	service.Lock(t)
 	for what, err := range everyCall(t, s, "here", "absent") {
 		if !fault.Is(err, fault.Unauthenticated) || !strings.Contains(fault.Hint(err), "--keystore age:") {
@@ -138,6 +146,9 @@ func everyCall(t *testing.T, s *Store, names ...string) map[string]error {
 		_, errs["open "+n] = s.Open(t.Context(), s.Ref(n))
 		_, errs["create "+n] = s.Create(t.Context(), n, key)
 		errs["delete "+n] = s.Delete(t.Context(), s.Ref(n))
+		_, errs["secret "+n] = s.Secret(t.Context(), n)
+		errs["put secret "+n] = s.PutSecret(t.Context(), n, secret.New([]byte("token")))
+		errs["delete secret "+n] = s.DeleteSecret(t.Context(), n)
 	}
 	_, errs["list"] = s.List(t.Context())
 	return errs
@@ -294,5 +305,50 @@ func TestTwoEntriesOfOneNameAreRefused(t *testing.T) {
 	again, err := s.Open(t.Context(), s.Ref("twice"))
 	if err != nil || !samePublic(first, again) {
 		t.Errorf("the first entry did not survive: %v", err)
+	}
+}
+
+// A replaced secret is the same item: a service that was killed on the way would have the old or the new one, and there is never a second.
+func TestSecretIsReplacedInItsPlace(t *testing.T) {
+	if !secretservice.Available(t) {
+		return
+	}
+	secretservice.Start(t)
+	s, v := open(t, ""), secretService{address: sessionBus}
+	item := func() (path dbus.ObjectPath, title string) {
+		bus, err := v.connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bus.close()
+		if path, err = bus.find(keystore.AgentService, "secret:login/t"); err != nil {
+			t.Fatal(err)
+		}
+		if err := bus.property(path, ssItem, "Label", &title); err != nil {
+			t.Fatal(err)
+		}
+		return path, title
+	}
+	put := func(text string) {
+		if err := s.PutSecret(t.Context(), "login/t", secret.New([]byte(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("first")
+	path, title := item()
+	put("second")
+	again, titleAgain := item()
+	if path != again || title != titleAgain || title != "Leastkey: secret login/t" {
+		t.Errorf("%s %q became %s %q", path, title, again, titleAgain)
+	}
+	if got, err := keyring.Get(keystore.AgentService, "secret:login/t"); err != nil || got != "second" {
+		t.Errorf("go-keyring does not see the new secret: %v", err)
+	}
+	// What another program could have stored beside it is not chosen from.
+	if err := v.add(t.Context(), keystore.AgentService, "secret:login/t", secret.New([]byte("third"))); !fault.Is(err, fault.Conflict) {
+		t.Errorf("second item: %v", err)
+	}
+	if got, err := s.Secret(t.Context(), "login/t"); err != nil || !got.Equal(secret.New([]byte("second"))) {
+		t.Errorf("the secret did not survive: %v", err)
 	}
 }

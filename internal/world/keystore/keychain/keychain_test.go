@@ -57,6 +57,10 @@ func (f *fake) add(_ context.Context, service, account string, content secret.Va
 	})
 }
 
+func (f *fake) put(ctx context.Context, service, account string, content secret.Value) error {
+	return f.add(ctx, service, account, content)
+}
+
 func (f *fake) remove(_ context.Context, service, account string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,6 +97,9 @@ func TestWriteIsBelievedOnlyWhenReadBack(t *testing.T) {
 		if _, err := s.Create(t.Context(), "x", key); !fault.Is(err, row.code) {
 			t.Errorf("%s: %v (%s)", what, err, fault.CodeOf(err))
 		}
+		if err := s.PutSecret(t.Context(), "x", secret.New([]byte("token"))); !fault.Is(err, row.code) {
+			t.Errorf("%s, of a secret: %v (%s)", what, err, fault.CodeOf(err))
+		}
 	}
 	s, key := over(t, &fake{keep: true})
 	ref, err := s.Create(t.Context(), "x", key)
@@ -102,6 +109,12 @@ func TestWriteIsBelievedOnlyWhenReadBack(t *testing.T) {
 	if err := s.Delete(t.Context(), ref); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a deletion that was lost: %v", err)
 	}
+	if err := s.PutSecret(t.Context(), "x", secret.New([]byte("token"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteSecret(t.Context(), "x"); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a deletion of a secret that was lost: %v", err)
+	}
 }
 
 // A lookup that failed must not be taken for an absent key: Create would write a second key over one that is only out of reach.
@@ -110,7 +123,11 @@ func TestFailedLookupStopsEveryCall(t *testing.T) {
 	s, key := over(t, f)
 	_, create := s.Create(t.Context(), "x", key)
 	_, open := s.Open(t.Context(), s.Ref("x"))
-	for what, err := range map[string]error{"create": create, "open": open, "delete": s.Delete(t.Context(), s.Ref("x"))} {
+	_, read := s.Secret(t.Context(), "x")
+	for what, err := range map[string]error{
+		"create": create, "open": open, "delete": s.Delete(t.Context(), s.Ref("x")),
+		"secret": read, "delete secret": s.DeleteSecret(t.Context(), "x"),
+	} {
 		if !fault.Is(err, fault.Unauthenticated) || fault.Hint(err) != "unlock it" {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -138,6 +155,23 @@ func TestAbandonedWriteKeepsItsLock(t *testing.T) {
 	}
 	if f.adds != 1 {
 		t.Errorf("%d writes", f.adds)
+	}
+}
+
+// The limit is that of the smallest keychain everywhere, and the error says which and what to do.
+func TestSecretThatSomeKeychainCannotHoldIsRefused(t *testing.T) {
+	f := &fake{}
+	s, _ := over(t, f)
+	if err := s.PutSecret(t.Context(), "x", secret.New([]byte(strings.Repeat("t", maxSecret)))); err != nil {
+		t.Error(err)
+	}
+	f.adds = 0
+	err := s.PutSecret(t.Context(), "x", secret.New([]byte(strings.Repeat("t", maxSecret+1))))
+	if !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "2400 bytes") || !strings.Contains(fault.Hint(err), "--keystore age:") {
+		t.Errorf("%v (%s; hint %q)", err, fault.CodeOf(err), fault.Hint(err))
+	}
+	if f.adds != 0 {
+		t.Error("something was written")
 	}
 }
 

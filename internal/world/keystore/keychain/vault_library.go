@@ -10,6 +10,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/world/keystore"
 )
 
 // libraryVault goes through go-keyring: /usr/bin/security on macOS (the key is handed over on its standard input, never in argv) and the
@@ -36,13 +37,25 @@ func (libraryVault) add(_ context.Context, service, account string, content secr
 	return content.Use(func(b []byte) error {
 		err := keyring.Set(service, account, string(b))
 		if errors.Is(err, keyring.ErrSetDataTooBig) {
-			return fault.New(fault.Refused, "the key does not fit into this keychain", "use an RSA key of 2048 bits, or --keystore age:FOLDER")
+			return fault.New(fault.Refused, "the entry does not fit into this keychain", tooBigHint(account))
 		}
 		if err != nil {
 			return classify(err)
 		}
 		return nil
 	})
+}
+
+// put is add: go-keyring's Set replaces what is there in place, with "add-generic-password -U" on macOS and CredWrite on Windows.
+func (v libraryVault) put(ctx context.Context, service, account string, content secret.Value) error {
+	return v.add(ctx, service, account, content)
+}
+
+func tooBigHint(account string) string {
+	if _, ok := keystore.SecretName(account); ok {
+		return noKeychainHint
+	}
+	return "use an RSA key of 2048 bits, or --keystore age:FOLDER"
 }
 
 func (libraryVault) remove(_ context.Context, service, account string) error {

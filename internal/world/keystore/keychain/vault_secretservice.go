@@ -77,7 +77,21 @@ func (v secretService) add(ctx context.Context, service, account string, content
 		return err
 	}
 	defer bus.close()
-	collection, err := bus.collection()
+	return bus.add(service, account, content)
+}
+
+// put sets the secret of the entry that is there; its path and attributes stay. CreateItem with replace on would leave it to the service
+// which entry, if any, it takes for the same one.
+func (v secretService) put(ctx context.Context, service, account string, content secret.Value) error {
+	bus, err := v.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer bus.close()
+	item, err := bus.find(service, account)
+	if fault.Is(err, fault.NotFound) {
+		return bus.add(service, account, content)
+	}
 	if err != nil {
 		return err
 	}
@@ -85,28 +99,9 @@ func (v secretService) add(ctx context.Context, service, account string, content
 	if err != nil {
 		return err
 	}
-	properties := map[string]dbus.Variant{
-		ssItem + ".Label":      dbus.MakeVariant("Leastkey: private key of " + account),
-		ssItem + ".Attributes": dbus.MakeVariant(attributes(service, account)),
-	}
-	var item, prompt dbus.ObjectPath
-	err = content.Use(func(b []byte) error {
-		s := sealed{Session: session, Parameters: []byte{}, Value: b, ContentType: "text/plain; charset=utf8"}
-		return bus.call(collection, ssCollection+".CreateItem", properties, s, false).Store(&item, &prompt)
-	})
+	err = content.Use(func(b []byte) error { return bus.call(item, ssItem+".SetSecret", seal(session, b)).Err })
 	if err != nil {
-		return bus.fault("write entry", err)
-	}
-	if prompt != nowhere {
-		return wantsPrompt()
-	}
-	if _, err := bus.find(service, account); fault.Is(err, fault.Conflict) {
-		if err := bus.delete(item); err != nil {
-			return err
-		}
-		return err
-	} else if err != nil && !fault.Is(err, fault.NotFound) {
-		return err
+		return bus.fault("change entry", err)
 	}
 	return nil
 }
@@ -127,7 +122,7 @@ func (v secretService) remove(ctx context.Context, service, account string) erro
 	return bus.delete(item)
 }
 
-// List names the accounts of our service, sorted. A locked keychain is an error: its list would be short.
+// List names the keys of our service, sorted. A locked keychain is an error: its list would be short.
 func (s *Store) List(ctx context.Context) ([]string, error) {
 	v, ok := s.vault.(secretService)
 	if !ok {
@@ -163,6 +158,18 @@ func (s *Store) List(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+func seal(session dbus.ObjectPath, b []byte) sealed {
+	return sealed{Session: session, Parameters: []byte{}, Value: b, ContentType: "text/plain; charset=utf8"}
+}
+
+// label is what the desktop's password manager shows.
+func label(account string) string {
+	if name, ok := keystore.SecretName(account); ok {
+		return "Leastkey: secret " + name
+	}
+	return "Leastkey: private key of " + account
 }
 
 // conversation is one connection to the service.
@@ -250,6 +257,40 @@ func (c *conversation) collection() (dbus.ObjectPath, error) {
 		return "", lockedKeychain()
 	}
 	return path, nil
+}
+
+func (c *conversation) add(service, account string, content secret.Value) error {
+	collection, err := c.collection()
+	if err != nil {
+		return err
+	}
+	session, err := c.open()
+	if err != nil {
+		return err
+	}
+	properties := map[string]dbus.Variant{
+		ssItem + ".Label":      dbus.MakeVariant(label(account)),
+		ssItem + ".Attributes": dbus.MakeVariant(attributes(service, account)),
+	}
+	var item, prompt dbus.ObjectPath
+	err = content.Use(func(b []byte) error {
+		return c.call(collection, ssCollection+".CreateItem", properties, seal(session, b), false).Store(&item, &prompt)
+	})
+	if err != nil {
+		return c.fault("write entry", err)
+	}
+	if prompt != nowhere {
+		return wantsPrompt()
+	}
+	if _, err := c.find(service, account); fault.Is(err, fault.Conflict) {
+		if err := c.delete(item); err != nil {
+			return err
+		}
+		return err
+	} else if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil
 }
 
 func (c *conversation) delete(item dbus.ObjectPath) error {

@@ -1,4 +1,4 @@
-// Package keystoretest is the contract of keystore.Store as a test suite. Each backend passes itself in.
+// Package keystoretest is the contracts of keystore.Store and keystore.Secrets as test suites. Each backend passes itself in.
 package keystoretest
 
 import (
@@ -213,7 +213,7 @@ func (k suite) names(t *testing.T, s keystore.Store) {
 }
 
 func (k suite) badNames(t *testing.T, s keystore.Store) {
-	for _, n := range []string{"", "a\nb", "a\x00b", "\x7f", "\xff\xfe", strings.Repeat("n", 257)} {
+	for _, n := range []string{"", "a\nb", "a\x00b", "\x7f", "\xff\xfe", strings.Repeat("n", 257), "secret:x"} {
 		_, err := s.Create(t.Context(), n, k.small)
 		wantCode(t, fmt.Sprintf("create %.10q", n), err, fault.Invalid)
 		_, err = s.Open(t.Context(), s.Ref(n))

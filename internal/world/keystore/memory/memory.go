@@ -16,16 +16,20 @@ import (
 // Store keeps encoded keys in a map, so that what it gives back has gone through the same encoding as in every other store.
 type Store struct {
 	mu      sync.Mutex
-	entries map[string]secret.Value
+	entries map[string]secret.Value // keys
+	secrets map[string]secret.Value
 }
 
 var (
-	_ keystore.Store  = (*Store)(nil)
-	_ keystore.Lister = (*Store)(nil)
+	_ keystore.Store   = (*Store)(nil)
+	_ keystore.Lister  = (*Store)(nil)
+	_ keystore.Secrets = (*Store)(nil)
 )
 
 // New is an empty store.
-func New() *Store { return &Store{entries: make(map[string]secret.Value)} }
+func New() *Store {
+	return &Store{entries: make(map[string]secret.Value), secrets: make(map[string]secret.Value)}
+}
 
 // Ref is memory:<name>.
 func (s *Store) Ref(name string) secret.Ref { return secret.Ref{Backend: "memory", Name: name} }
@@ -91,7 +95,7 @@ func (s *Store) Delete(ctx context.Context, ref secret.Ref) error {
 	return nil
 }
 
-// List names all entries, sorted.
+// List names all keys, sorted.
 func (s *Store) List(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Interrupted("list keys", err)
