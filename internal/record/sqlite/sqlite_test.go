@@ -165,6 +165,25 @@ func TestOpenRefuses(t *testing.T) {
 			}
 		})
 	}
+	if os.Geteuid() == 0 { // only root can make what belongs to another user
+		t.Run("a file and a folder of another user", func(t *testing.T) {
+			path := home(t)
+			if err := mustOpen(t, path).Close(); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{path, filepath.Dir(path)} {
+				if err := os.Chown(name, 12345, 12345); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Open(t.Context(), path); !fault.Is(err, fault.Refused) || fault.Hint(err) == "" {
+					t.Error(err)
+				}
+				if err := os.Chown(name, 0, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
 	t.Run("a folder that others may write", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := os.Chmod(dir, 0o777); err != nil {
