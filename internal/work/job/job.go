@@ -71,8 +71,25 @@ func (c *Call) Fact(name string) string { return c.facts[name] }
 // Wait is [Wait], telling the face what it waits for.
 func (c *Call) Wait(ctx context.Context, p Probe) error {
 	p.Stop = c.stop
-	p.Waiting = func(next time.Duration, err error) { c.tell(api.Waiting, "waiting for "+p.What) }
+	p.Waiting = func(next time.Duration, err error) {
+		detail := reason(err) + "; next try in " + next.Round(100*time.Millisecond).String()
+		if p.What != c.Step.Title {
+			detail = "waiting for " + p.What + ": " + detail
+		}
+		c.tell(api.Waiting, detail)
+	}
 	return Wait(ctx, p)
+}
+
+// reason says in a few words why a try has to be repeated.
+func reason(err error) string {
+	switch fault.CodeOf(err) {
+	case fault.Throttled:
+		return "throttled"
+	case fault.Unavailable:
+		return "no answer, so the effect is unknown"
+	}
+	return "not on every replica yet"
 }
 
 // Runner runs plans.
