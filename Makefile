@@ -15,10 +15,11 @@ LDFLAGS := -s -w -X github.com/leastkey/leastkey/internal/app.version=$(VERSION)
 SUITES := /internal/testkit/(crash|hostile|witness)$$
 
 HOSTILE_SEEDS ?= 200
+HOSTILE_FIRST ?= 1
 FUZZTIME      ?= 60s
 SOAKTIME      ?= 600
 
-export HOSTILE_SEEDS FUZZTIME SOAKTIME
+export FUZZTIME SOAKTIME
 
 .PHONY: help build test deps unit witness crash hostile missing lint bench fuzz soak live clean
 
@@ -43,7 +44,7 @@ crash: ## kill the program at every point, and resume
 	@script/suite.sh crash go test -count=1 -timeout 20m -v ./internal/testkit/crash
 
 hostile: ## lag, faults and cut connections, in virtual time (HOSTILE_SEEDS, HOSTILE_FIRST)
-	@script/suite.sh hostile go test -count=1 -timeout 20m -v ./internal/testkit/hostile
+	@script/suite.sh hostile go test -count=1 -timeout 20m -v ./internal/testkit/hostile -seeds $(HOSTILE_SEEDS) -first $(HOSTILE_FIRST)
 
 missing:
 	@script/deps.sh --skipped

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the hostile suite with ever new seeds, HOSTILE_SEEDS (200) at a time, until SOAKTIME seconds (600) have passed. The first seed
-# is HOSTILE_FIRST, by default one that no earlier soak began with. The last line counts.
+# Runs the hostile suite with ever new seeds, SOAKBATCH (200) at a time, until SOAKTIME seconds (600) have passed. The first seed is
+# SOAKFIRST, by default one that no earlier soak began with. The last line counts.
 set -euo pipefail
 
-batch=${HOSTILE_SEEDS:-200}
-first=${HOSTILE_FIRST:-$(date +%s)000}
+batch=${SOAKBATCH:-200}
+first=${SOAKFIRST:-$(date +%s)000}
 until=$((SECONDS + ${SOAKTIME:-600}))
 began=$first seeds=0 violations=0 failed=0
 
@@ -13,7 +13,7 @@ trap 'rm -f "$log"' EXIT
 
 while [ "$SECONDS" -lt "$until" ]; do
 	status=0
-	HOSTILE_FIRST=$first HOSTILE_SEEDS=$batch script/suite.sh hostile go test -count=1 -timeout 30m -v ./internal/testkit/hostile >"$log" 2>&1 || status=$?
+	script/suite.sh hostile go test -count=1 -timeout 30m -v ./internal/testkit/hostile -seeds "$batch" -first "$first" >"$log" 2>&1 || status=$?
 	verdict=$(tail -n 1 "$log")
 	if [[ $verdict =~ ^hostile:\ ([0-9]+)\ seeds,\ ([0-9]+)\ violations$ ]]; then
 		seeds=$((seeds + BASH_REMATCH[1]))
