@@ -169,7 +169,7 @@ func (d *differ) application() {
 	if o.Application != nil && len(o.Application.RedirectURIs) > 0 {
 		d.find(finding.Warn, "redirect-uris", "does the application take redirects?", strings.Join(o.Application.RedirectURIs, ", "), "an agent needs none: remove them")
 	}
-	if o.Principal == nil {
+	if o.Principal == nil || o.Principal.ID != d.rec.PrincipalID {
 		why := ""
 		if d.rec.PrincipalID != "" {
 			why = "the recorded service principal " + d.rec.PrincipalID + " is gone"
@@ -374,15 +374,20 @@ func (d *differ) roles() {
 		d.step(Step{ID: d.unique("role:" + slug(g)), Action: AssignRole, Plane: ARM, Title: "assign " + g.Role + " on " + role.Short(g.Scope), Why: why,
 			With: map[string]string{"role": g.Role, "role_id": g.RoleID, "scope": g.Scope, "principal": "$principal"}, After: d.after(stepPrincipal)})
 	}
+	replaced := d.seen.Principal == nil || d.seen.Principal.ID != d.rec.PrincipalID
 	for _, as := range d.seen.Assignments {
-		if want[as.Grant().Key()] {
+		if want[as.Grant().Key()] && !replaced {
 			continue
 		}
 		if !strings.EqualFold(as.PrincipalID, d.rec.PrincipalID) {
 			d.find(finding.Fail, "group-assignment", "does the identity hold only the planned roles?", as.Role+" on "+as.Scope+" reaches it through group "+as.PrincipalID, "remove it from the group")
 			continue
 		}
-		d.step(Step{ID: d.unique("remove-role:" + slug(as.Grant())), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(as.Role, as.RoleID) + " on " + role.Short(as.Scope), Why: "the spec does not ask for it", Destroys: true,
+		why := "the spec does not ask for it"
+		if replaced {
+			why = "its service principal is gone"
+		}
+		d.step(Step{ID: d.unique("remove-role:" + slug(as.Grant())), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(as.Role, as.RoleID) + " on " + role.Short(as.Scope), Why: why, Destroys: true,
 			With: map[string]string{"name": as.Name, "scope": as.Scope, "role_id": as.RoleID}})
 	}
 }
