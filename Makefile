@@ -56,7 +56,7 @@ lint: ## gofmt, vet on three systems, staticcheck
 	GOOS=windows go vet ./...
 	go tool staticcheck ./...
 
-bench: ## the speed table, beside its targets
+bench: build ## the speed table, beside its targets
 	go run ./internal/testkit/bench
 
 fuzz: ## every fuzzer, one after the other, FUZZTIME each

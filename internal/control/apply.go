@@ -342,7 +342,7 @@ func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 		c.report.Proof.ForeignCredentials = provision.Foreign(rec, c.agent, seen.Application.Certificates, seen.Principal.Certificates)
 		c.report.Proof.Readable = seen.Readable
 	}
-	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 1)
+	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 3)
 	return err
 }
 

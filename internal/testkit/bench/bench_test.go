@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestTheBenchRuns keeps the bench from rotting: every row is measured once, briefly, and none is judged.
+func TestTheBenchRuns(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "leastkey")
+	if out, err := exec.Command("go", "build", "-o", bin, "github.com/leastkey/leastkey/cmd/leastkey").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if err := bench(t.Context(), 1, 200*time.Millisecond, bin); err != nil {
+		t.Fatal(err)
+	}
+}
