@@ -1,7 +1,8 @@
 // Package role knows Azure roles: what each allows, whether it is elevated, and where a scope lies.
 //
 // A role definition's effective permission is its actions less its notActions, where * matches any run of characters, slashes
-// included, and case does not count (Microsoft, "Understand Azure role definitions").
+// included, and case does not count (Microsoft, "Understand Azure role definitions"). A whole segment /*/ may also stand for nothing:
+// Microsoft's own roles count on it (see [Match]).
 package role
 
 import (
@@ -105,38 +106,58 @@ func distance(a, b string) int {
 
 // Allows tells whether the role allows a control-plane operation such as Microsoft.KeyVault/vaults/write.
 func (d Definition) Allows(operation string) bool {
-	return matchAny(d.Actions, operation) && !matchAny(d.NotActions, operation)
+	return allows(d.Actions, d.NotActions, operation)
 }
 
 // AllowsData is Allows for a data-plane operation.
 func (d Definition) AllowsData(operation string) bool {
-	return matchAny(d.DataActions, operation) && !matchAny(d.NotDataActions, operation)
+	return allows(d.DataActions, d.NotDataActions, operation)
 }
 
-func matchAny(patterns []string, operation string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return Match(p, operation) })
+// allows reads what is granted widely and what is excluded narrowly: that /*/ may stand for nothing is seen in Microsoft's actions and
+// documented for neither list, and a custom role must not pass for harmless because we read its exclusion wider than ARM does.
+func allows(granted, excluded []string, operation string) bool {
+	return slices.ContainsFunc(granted, func(p string) bool { return Match(p, operation) }) &&
+		!slices.ContainsFunc(excluded, func(p string) bool { return match(p, operation, false) })
 }
 
-// Match tells whether a pattern of a role definition covers an operation.
-func Match(pattern, operation string) bool {
-	parts := strings.Split(strings.ToLower(pattern), "*")
-	rest := strings.ToLower(operation)
-	if len(parts) == 1 {
-		return rest == parts[0]
-	}
-	if !strings.HasPrefix(rest, parts[0]) {
-		return false
-	}
-	rest = rest[len(parts[0]):]
-	last := len(parts) - 1
-	for _, part := range parts[1:last] {
-		i := strings.Index(rest, part)
-		if i < 0 {
-			return false
+// Match tells whether a pattern of a role definition covers an operation. X/*/write covers X/write too: Managed Identity Operator has
+// only userAssignedIdentities/*/assign/action for the operation userAssignedIdentities/assign/action, and Key Vault Reader only
+// vaults/*/read for vaults/read; neither would do what it is for otherwise (Microsoft, "Azure built-in roles").
+func Match(pattern, operation string) bool { return match(pattern, operation, true) }
+
+// match walks all readings of the pattern side by side, so that no pattern from outside costs more than its length times the
+// operation's. optional lets a segment /*/ stand for a single slash.
+func match(pattern, operation string, optional bool) bool {
+	pattern, operation = strings.ToLower(pattern), strings.ToLower(operation)
+	at, next := make([]bool, len(pattern)+1), make([]bool, len(pattern)+1) // places in the pattern
+	var reach func(set []bool, i int)
+	reach = func(set []bool, i int) {
+		for ; !set[i]; i++ {
+			set[i] = true
+			if optional && strings.HasPrefix(pattern[i:], "/*/") {
+				reach(set, i+len("/*"))
+			}
+			if i == len(pattern) || pattern[i] != '*' {
+				return
+			}
 		}
-		rest = rest[i+len(part):]
 	}
-	return strings.HasSuffix(rest, parts[last])
+	reach(at, 0)
+	for o := range len(operation) {
+		clear(next)
+		for i := range len(pattern) {
+			switch {
+			case !at[i]:
+			case pattern[i] == '*':
+				reach(next, i)
+			case pattern[i] == operation[o]:
+				reach(next, i+1)
+			}
+		}
+		at, next = next, at
+	}
+	return at[len(pattern)]
 }
 
 // escalations are operations that let their holder gain rights it was not given: granting, redefining or borrowing an identity, or

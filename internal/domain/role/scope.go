@@ -37,12 +37,13 @@ func ParseScope(s string) (Scope, error) {
 	if s == "/" {
 		return Scope{}, nil
 	}
-	if !strings.HasPrefix(s, "/") {
+	path, ok := strings.CutPrefix(strings.TrimRight(s, "/"), "/")
+	if !ok {
 		return Scope{}, ErrScope
 	}
-	seg := strings.Split(strings.TrimRight(s, "/")[1:], "/")
+	seg := strings.Split(path, "/")
 	for _, part := range seg {
-		if part == "" || strings.ContainsAny(part, " ?#%\x00\r\n\t") {
+		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, " ?#%\x00\r\n\t") {
 			return Scope{}, ErrScope
 		}
 	}
@@ -101,10 +102,14 @@ func (s Scope) String() string {
 }
 
 // Contains tells whether an assignment at the outer scope reaches the inner one: equal, or an ancestor in the path. Management groups
-// contain subscriptions that only a lookup knows, so it is false for them unless equal; the root contains everything.
+// contain subscriptions that only a lookup knows, so it is false for them unless equal; the root contains everything. No scope at all
+// contains nothing and lies in nothing.
 func Contains(outer, inner string) bool {
+	if !strings.HasPrefix(outer, "/") || !strings.HasPrefix(inner, "/") {
+		return false
+	}
 	o, i := strings.ToLower(strings.TrimRight(outer, "/")), strings.ToLower(strings.TrimRight(inner, "/"))
-	return o == "" || o == i || strings.HasPrefix(i, o+"/")
+	return o == i || strings.HasPrefix(i, o+"/")
 }
 
 // GroupScope is the scope of a resource group.
