@@ -158,8 +158,11 @@ func (d *Door) VerifyLedger(ctx context.Context) (api.LedgerVerdict, error) {
 	return d.c.Ledger.Verify(ctx)
 }
 
-// State lists every record.
-func (d *Door) State(ctx context.Context) ([]agent.Record, error) { return d.c.State.Agents(ctx) }
+// State lists every record. An agent that was revoked has left only its name, and is not one any more.
+func (d *Door) State(ctx context.Context) ([]agent.Record, error) {
+	all, err := d.c.State.Agents(ctx)
+	return slices.DeleteFunc(all, func(r agent.Record) bool { return r.Blank() }), err
+}
 
 // Token asks for a token as the agent, with its own key: no operator is involved.
 func (d *Door) Token(ctx context.Context, r api.TokenRequest) (api.Token, error) {
@@ -195,7 +198,7 @@ func (d *Door) recordedName(ctx context.Context, name string) (string, error) {
 	if a, err := d.named(""); err == nil {
 		return a.Name, nil
 	}
-	all, err := d.c.State.Agents(ctx)
+	all, err := d.State(ctx)
 	if err != nil {
 		return "", err
 	}

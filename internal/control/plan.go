@@ -86,6 +86,9 @@ func (d *Door) Status(ctx context.Context, name string) ([]api.AgentStatus, erro
 		if name != "" && rec.Agent != name {
 			continue
 		}
+		if open, err := d.c.Journal.Open(ctx, rec.Agent); rec.Blank() && open == nil && err == nil {
+			continue // it was revoked
+		}
 		st, err := d.status(ctx, rec)
 		if err != nil {
 			return nil, err

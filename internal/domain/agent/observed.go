@@ -65,6 +65,11 @@ func (r Record) Generation(id string) *Generation {
 	return nil
 }
 
+// Blank tells whether nothing is recorded beyond the name.
+func (r Record) Blank() bool {
+	return !r.Provisioned() && len(r.Generations) == 0 && len(r.Assignments) == 0 && r.EnvFile == ""
+}
+
 // Provisioned tells whether an application of this agent is recorded.
 func (r Record) Provisioned() bool { return r.ApplicationID != "" }
 

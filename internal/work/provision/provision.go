@@ -202,7 +202,7 @@ func (p *Provision) assignRole() job.Handler {
 				return agent.Result{}, job.Spreading(err) // PrincipalNotFound: the principal is on its way to ARM
 			}
 			return agent.Result{
-				Detail:   role.Short(g.Scope),
+				Detail:   "assignment " + name,
 				Facts:    map[string]string{"assignment:" + c.Step.ID: name, "ours:" + c.Step.ID: ours},
 				Evidence: evidence("PUT "+g.Scope+"/…/roleAssignments/"+name, g.Role),
 			}, nil
