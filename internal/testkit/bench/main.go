@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/app"
@@ -190,9 +189,7 @@ func processes(runs int, env []string, bin string, args ...string) (time.Duratio
 			return 0, 0, fmt.Errorf("%s %s: %w\n%s", bin, strings.Join(args, " "), err, complaint.String())
 		}
 		all = append(all, time.Since(began))
-		if u, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			rss = max(rss, u.Maxrss*1024)
-		}
+		rss = max(rss, largest(c.ProcessState))
 	}
 	return median(all), rss, nil
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package crash kills the product: real child processes, SIGKILL, before and after every outside request, every journal and state write,
 // and every change of keystore and environment file. The next run must end where an undisturbed one would have.
 package crash

@@ -1,0 +1,2 @@
+// Package crash holds the crash matrix: tests alone, for systems that have SIGKILL.
+package crash
