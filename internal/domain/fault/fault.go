@@ -119,46 +119,48 @@ func Is(err error, codes ...Code) bool {
 	return false
 }
 
-// Service is the service's own code in err's chain, "" if there is none.
+// Service is the service's own code in err's tree, the outermost and first; "" if there is none.
 func Service(err error) string {
-	for err != nil {
-		f, ok := errors.AsType[*Error](err)
-		if !ok {
-			return ""
-		}
-		if f.Service != "" {
-			return f.Service
-		}
-		err = f.Err
-	}
-	return ""
+	return first(err, func(f *Error) string { return f.Service })
 }
 
-// Hint is the outermost hint in err's chain, "" if there is none.
+// Hint is the outermost and first hint in err's tree, "" if there is none.
 func Hint(err error) string {
-	for err != nil {
-		f, ok := errors.AsType[*Error](err)
-		if !ok {
-			return ""
-		}
-		if f.Hint != "" {
-			return f.Hint
-		}
-		err = f.Err
-	}
-	return ""
+	return first(err, func(f *Error) string { return f.Hint })
 }
 
-// RetryAfter is the longest wait that a fault in err's chain asks for.
+// RetryAfter is the longest wait that a fault in err's tree asks for.
 func RetryAfter(err error) time.Duration {
 	var longest time.Duration
-	for err != nil {
-		f, ok := errors.AsType[*Error](err)
-		if !ok {
-			break
-		}
+	walk(err, func(f *Error) bool {
 		longest = max(longest, f.RetryAfter)
-		err = f.Err
-	}
+		return true
+	})
 	return longest
+}
+
+func first(err error, field func(*Error) string) (found string) {
+	walk(err, func(f *Error) bool {
+		found = field(f)
+		return found == ""
+	})
+	return found
+}
+
+// walk visits every fault of the tree, a fault before its cause and joined errors in their order, until visit answers false.
+func walk(err error, visit func(*Error) bool) bool {
+	if f, ok := err.(*Error); ok && !visit(f) {
+		return false
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return walk(e.Unwrap(), visit)
+	case interface{ Unwrap() []error }:
+		for _, each := range e.Unwrap() {
+			if !walk(each, visit) {
+				return false
+			}
+		}
+	}
+	return true
 }

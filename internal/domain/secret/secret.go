@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Value is a secret in memory. It keeps the bytes in a closure, so no printer, encoder or debugger dump of a struct that holds one
@@ -80,17 +82,18 @@ type Ref struct {
 // ErrRef says that a text is not a Ref. It does not echo the text, which may hold a secret by mistake.
 var ErrRef = errors.New("not a key reference: want keychain:SERVICE/ACCOUNT, age:PATH#NAME or memory:NAME")
 
-// ParseRef reads the text form. A reference with a query, user info or an unknown backend is refused: such a place is where people put PINs.
+// ParseRef reads the text form. A reference with a query, an authority (where user info would be), an @ in a keychain's service or an
+// unknown backend is refused: such a place is where people put PINs.
 func ParseRef(s string) (Ref, error) {
 	backend, rest, ok := strings.Cut(s, ":")
-	if !ok || rest == "" || strings.ContainsAny(rest, "?\x00\r\n") {
+	if !ok || rest == "" || strings.HasPrefix(rest, "//") || strings.ContainsAny(rest, "?\x00\r\n") {
 		return Ref{}, ErrRef
 	}
 	var r Ref
 	switch backend {
 	case "keychain":
 		store, name, ok := strings.Cut(rest, "/")
-		if !ok {
+		if !ok || strings.Contains(store, "@") {
 			return Ref{}, ErrRef
 		}
 		r = Ref{Backend: backend, Store: store, Name: name}
@@ -108,10 +111,15 @@ func ParseRef(s string) (Ref, error) {
 	var err1, err2 error
 	r.Store, err1 = url.PathUnescape(r.Store)
 	r.Name, err2 = url.PathUnescape(r.Name)
-	if err1 != nil || err2 != nil || r.Name == "" || (r.Store == "" && backend != "memory") || strings.ContainsAny(r.Store+r.Name, "\x00\r\n") {
+	if err1 != nil || err2 != nil || r.Name == "" || (r.Store == "" && backend != "memory") || !printable(r.Store) || !printable(r.Name) {
 		return Ref{}, ErrRef
 	}
 	return r, nil
+}
+
+// printable tells whether the text is valid UTF-8 without control characters: a Ref goes to terminals and into JSON.
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
 // Zero tells whether the Ref names nothing.
@@ -121,11 +129,11 @@ func (r Ref) Zero() bool { return r == Ref{} }
 func (r Ref) String() string {
 	switch r.Backend {
 	case "keychain":
-		return "keychain:" + escape(r.Store, "/") + "/" + escape(r.Name, "")
+		return "keychain:" + escape(r.Store, "/@") + "/" + escape(r.Name, "")
 	case "age":
-		return "age:" + escape(r.Store, "#") + "#" + escape(r.Name, "")
+		return "age:" + noAuthority(escape(r.Store, "#")) + "#" + escape(r.Name, "")
 	case "memory":
-		return "memory:" + escape(r.Name, "")
+		return "memory:" + noAuthority(escape(r.Name, ""))
 	}
 	return ""
 }
@@ -145,6 +153,14 @@ func (r *Ref) UnmarshalText(b []byte) error {
 	}
 	*r = p
 	return nil
+}
+
+// noAuthority encodes the first slash of two, which would begin an authority.
+func noAuthority(s string) string {
+	if strings.HasPrefix(s, "//") {
+		return "%2F" + s[1:]
+	}
+	return s
 }
 
 // escape encodes what would read differently: the percent sign, the question mark, line ends, NUL and the separator.
