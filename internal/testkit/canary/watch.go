@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -136,7 +137,7 @@ func (w *Watch) block(k Kind, name string, block *pem.Block) (bool, error) {
 	return false, fmt.Errorf("a %T is not watched for", key)
 }
 
-// AgeStore watches for every key in a folder of age files, and tells how many there are. identityFile opens them.
+// AgeStore watches for everything in a folder of age files, and tells how many keys there are. identityFile opens them.
 func (w *Watch) AgeStore(k Kind, dir, identityFile string) (int, error) {
 	f, err := os.Open(identityFile)
 	if err != nil {
@@ -190,8 +191,18 @@ func (w *Watch) ageFile(k Kind, path string, identities []age.Identity) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", path, err)
 	}
+	if kept, ok := bytes.CutPrefix(text, []byte(secretHeading)); ok { // beside the keys, such as an operator's sign-in
+		_, value, ok := bytes.Cut(kept, []byte("\n"))
+		if !ok {
+			return false, fmt.Errorf("%s: it has another form than this package knows", path)
+		}
+		return false, w.Text(k, filepath.Base(path), value)
+	}
 	return true, w.KeyPEM(k, filepath.Base(path), text)
 }
+
+// secretHeading begins each file of a store that holds another secret than a key; the secret's name follows, and on the next line itself.
+const secretHeading = "leastkey secret 1\n"
 
 func (w *Watch) add(k Kind, name, prefix string, forms []form) {
 	for _, f := range forms {
