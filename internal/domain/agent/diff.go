@@ -23,7 +23,7 @@ type Options struct {
 // Where it must not go on, the plan has blockers and no steps.
 func Diff(s Spec, name string, o Observed, opt Options) Plan {
 	a := s.Agents[name]
-	d := &differ{spec: s, agent: a, seen: o, opt: opt, rec: o.Record}
+	d := &differ{spec: s, agent: a, seen: o.sorted(), opt: opt, rec: o.Record}
 	d.plan = newPlan(Apply, s, name, o.Record, opt)
 	d.plan.CreateBeside = opt.CreateBeside
 	d.blockers()
@@ -56,6 +56,7 @@ type differ struct {
 	rec   Record
 	opt   Options
 	plan  Plan
+	gone  []string // key ids that the steps so far remove
 }
 
 func (d *differ) block(id, question, detail, remedy string) {
@@ -123,6 +124,14 @@ func (d *differ) identityBlockers() {
 		d.block("application-gone", "is the recorded application there?", "application "+d.rec.ApplicationID+" was deleted by somebody",
 			"restore it within 30 days (az rest --method post --url …/directory/deletedItems/"+d.rec.ApplicationID+"/restore), or leastkey revoke "+d.agent.Name+" and apply again")
 		return
+	}
+	if o.Principal != nil && d.rec.PrincipalID != "" && !strings.EqualFold(o.Principal.ID, d.rec.PrincipalID) {
+		d.block("principal-replaced", "is the service principal the recorded one?", "the application's service principal is "+o.Principal.ID+", recorded is "+d.rec.PrincipalID,
+			"find out who made it anew; if that was on purpose: leastkey adopt --app-id "+d.rec.AppID)
+		return
+	}
+	if g := d.rec.Active(); g != nil && o.Keys[g.ID] == "" {
+		d.block("key-unknown", "is the private key in the keystore?", "nobody has looked for key "+g.Ref.String(), "")
 	}
 	if o.Principal != nil && !o.Principal.Enabled {
 		d.block("principal-disabled", "is the service principal enabled?", "service principal "+o.Principal.ID+" was disabled by somebody",
@@ -240,7 +249,21 @@ func (d *differ) newKey(old *Generation, why string) {
 
 func (d *differ) register(with map[string]string, why string) {
 	with["application"] = "$application"
+	if d.seen.Application != nil {
+		with["expected"] = d.expected()
+	}
 	d.step(Step{ID: stepCertificate, Action: RegisterCertificate, Plane: Graph, Title: "register its certificate", Why: why, With: with, After: d.after(stepApplication, stepKey)})
+}
+
+// expected is the key ids that were seen and that no step so far removes: a reading that lacks one of them may be a replica's that lags.
+func (d *differ) expected() string {
+	var ids []string
+	for _, c := range d.seen.Application.Certificates {
+		if !slices.Contains(d.gone, c.KeyID) {
+			ids = append(ids, c.KeyID)
+		}
+	}
+	return strings.Join(ids, " ")
 }
 
 // foreign deals with every credential that is not the active generation's. The proof of a removal is a login with the active one.
@@ -298,8 +321,10 @@ func (d *differ) asked(ids ...string) bool {
 
 func (d *differ) removeCertificate(c Certificate, why string) {
 	d.login()
+	expected := d.expected()
+	d.gone = append(d.gone, c.KeyID)
 	d.step(Step{ID: "remove-certificate:" + c.KeyID, Action: RemoveCertificate, Plane: Graph, Title: "remove certificate " + describe(c), Why: why, Destroys: true,
-		With: map[string]string{"application": "$application", "key_id": c.KeyID, "sha256": c.SHA256}, After: d.after(d.lastCredentialStep(), stepLogin), Proof: []string{stepLogin}})
+		With: map[string]string{"application": "$application", "key_id": c.KeyID, "sha256": c.SHA256, "expected": expected}, After: d.after(d.lastCredentialStep(), stepLogin), Proof: []string{stepLogin}})
 }
 
 // lastCredentialStep orders changes of the application's credentials: keyCredentials is replaced as a whole, so two at a time would
@@ -364,7 +389,7 @@ func (d *differ) roles() {
 	want := map[string]bool{}
 	for _, g := range d.spec.Grants(d.agent, d.opt.Roles) {
 		want[g.Key()] = true
-		if d.assigned(g) {
+		if d.assigned(g) || d.conditional(g) {
 			continue
 		}
 		why := d.spec.Why(d.agent, g)
@@ -396,6 +421,21 @@ func (d *differ) assigned(g role.Grant) bool {
 	return d.seen.Principal != nil && slices.ContainsFunc(d.seen.Assignments, func(a Assignment) bool {
 		return a.Grant().Key() == g.Key() && strings.EqualFold(a.PrincipalID, d.seen.Principal.ID) && a.Condition == ""
 	})
+}
+
+// conditional tells whether somebody else's assignment of the grant carries a condition. ARM allows one assignment of a role at a scope,
+// so ours cannot be made beside it; one under our own name is written again without the condition.
+func (d *differ) conditional(g role.Grant) bool {
+	i := slices.IndexFunc(d.seen.Assignments, func(a Assignment) bool {
+		return a.Grant().Key() == g.Key() && a.Condition != "" && strings.EqualFold(a.PrincipalID, d.rec.PrincipalID) && !strings.EqualFold(a.Name, role.AssignmentName(g, a.PrincipalID))
+	})
+	if i < 0 || d.seen.Principal == nil {
+		return false
+	}
+	a := d.seen.Assignments[i]
+	d.find(finding.Fail, "conditional-assignment", "does the identity hold the planned roles?", g.Role+" on "+g.Scope+" is assigned under a condition: "+a.Condition,
+		"if the condition is meant, take the role out of the spec; if not, remove the assignment: az role assignment delete --ids "+a.ID)
+	return true
 }
 
 func slug(g role.Grant) string {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,6 +91,30 @@ type Observed struct {
 	Keys        map[string]KeyState `json:"keys,omitempty"`        // generation id → what the keystore answered
 	Env         map[string]string   `json:"env,omitempty"`         // our keys as the environment file has them
 	Now         time.Time           `json:"-"`
+}
+
+// sorted is the observation with its lists in a fixed order: services answer in any, and the same world must give the same plan.
+func (o Observed) sorted() Observed {
+	if o.Application != nil {
+		a := *o.Application
+		a.Certificates, a.Passwords = byKeyID(a.Certificates, a.Passwords)
+		o.Application = &a
+	}
+	if o.Principal != nil {
+		p := *o.Principal
+		p.Certificates, p.Passwords = byKeyID(p.Certificates, p.Passwords)
+		o.Principal = &p
+	}
+	o.Assignments = slices.SortedFunc(slices.Values(o.Assignments), func(a, b Assignment) int {
+		return cmp.Or(strings.Compare(a.Grant().Key(), b.Grant().Key()), strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)))
+	})
+	o.Namesakes = slices.SortedFunc(slices.Values(o.Namesakes), func(a, b Namesake) int { return strings.Compare(a.ID, b.ID) })
+	return o
+}
+
+func byKeyID(certificates []Certificate, passwords []Password) ([]Certificate, []Password) {
+	return slices.SortedFunc(slices.Values(certificates), func(a, b Certificate) int { return strings.Compare(a.KeyID, b.KeyID) }),
+		slices.SortedFunc(slices.Values(passwords), func(a, b Password) int { return strings.Compare(a.KeyID, b.KeyID) })
 }
 
 // Vault is the agent's vault as ARM shows it.

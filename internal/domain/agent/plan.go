@@ -125,25 +125,32 @@ func (p Plan) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Only splits the plan for two people: half is what somebody with rights on that plane (graph or arm) can do, with the steps that need
-// no rights and nothing of the rest; rest is what the other plane still needs. The read-back comes with the next apply, once both are done.
+// Only splits the plan for two people: half is what somebody with rights on that plane (graph or arm) can do, rest is what the other plane
+// still needs. What needs no rights (keys, logins) goes with graph: the key is made where the agent's credentials are looked after, never
+// on the machine of the person who assigns roles. The read-back comes with the next apply, once both are done.
 func (p Plan) Only(plane Plane) (half, rest Plan) {
 	half, rest = p, p
 	half.Steps, rest.Steps = nil, nil
 	out := map[string]bool{}
 	for _, s := range p.Steps {
-		other := (s.Plane == Graph || s.Plane == ARM) && s.Plane != plane
-		if !other && !slices.ContainsFunc(s.After, func(id string) bool { return out[id] }) {
+		whose := s.Plane
+		if whose != ARM {
+			whose = Graph
+		}
+		if whose == plane && !slices.ContainsFunc(s.After, func(id string) bool { return out[id] }) {
 			half.Steps = append(half.Steps, s)
 			continue
 		}
 		out[s.ID] = true
-		if other {
+		if whose != plane && s.Action != Verify && s.Action != WriteEnv {
 			rest.Steps = append(rest.Steps, s)
 		}
 	}
 	for i := range rest.Steps {
-		rest.Steps[i].After = slices.DeleteFunc(slices.Clone(rest.Steps[i].After), func(id string) bool { return !out[id] })
+		rest.Steps[i].After = slices.DeleteFunc(slices.Clone(rest.Steps[i].After), func(id string) bool {
+			_, in := rest.Step(id)
+			return !in
+		})
 	}
 	return half, rest
 }

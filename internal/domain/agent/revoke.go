@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,7 +21,10 @@ type RevokeOptions struct {
 // issued; then goes what it may do, then what it logs in with, then the objects, and the key last of all, since with it the plan proves
 // that it opens nothing any more. Stopped anywhere, it leaves nothing that works.
 func Withdraw(s Spec, name string, o Observed, opt RevokeOptions) Plan {
-	w := &withdrawal{seen: o, rec: o.Record, opt: opt}
+	w := &withdrawal{seen: o.sorted(), rec: o.Record, opt: opt, principal: o.Record.PrincipalID}
+	if o.Principal != nil { // somebody may have made it anew
+		w.principal = o.Principal.ID
+	}
 	w.plan = newPlan(Revoke, s, name, o.Record, opt.Options)
 	if active := o.Record.Active(); active != nil {
 		w.plan.Facts[FactGeneration], w.plan.Facts[FactSHA256] = active.ID, active.SHA256
@@ -36,7 +40,9 @@ type withdrawal struct {
 	rec  Record
 	opt  RevokeOptions
 	plan Plan
-	last []string // what the next step waits for
+
+	principal string   // the service principal that is there, or the recorded one
+	last      []string // what the next step waits for
 }
 
 // step adds a step that waits for the one before it.
@@ -56,8 +62,8 @@ func (w *withdrawal) identity() {
 	if !w.rec.Provisioned() {
 		return
 	}
-	app := map[string]string{"application": w.rec.ApplicationID, "app_id": w.rec.AppID, "principal": w.rec.PrincipalID}
-	if w.rec.PrincipalID != "" {
+	app := map[string]string{"application": w.rec.ApplicationID, "app_id": w.rec.AppID, "principal": w.principal}
+	if w.principal != "" {
 		w.step(Step{ID: "disable", Action: DisablePrincipal, Plane: Graph, Title: "disable the service principal", Why: "no new token from here on", With: app})
 	}
 	w.roles()
@@ -68,6 +74,7 @@ func (w *withdrawal) identity() {
 			}
 		}
 	}
+	w.principalCredentials(app)
 	w.step(Step{ID: "credentials", Action: ClearCertificates, Plane: Graph, Title: "remove every credential of the application", Why: "restored from the recycle bin, it opens nothing", With: app})
 	w.step(Step{ID: "delete", Action: DeleteApplication, Plane: Graph, Title: "delete the application and its service principal", With: app})
 	if w.opt.Purge {
@@ -76,6 +83,23 @@ func (w *withdrawal) identity() {
 	}
 	if w.rec.Active() != nil {
 		w.step(Step{ID: "prove", Action: ProveDead, Plane: Identity, Title: "prove that the key opens nothing", With: map[string]string{"app_id": w.rec.AppID, "generation": w.rec.Active().ID}})
+	}
+}
+
+// principalCredentials removes the passwords of the service principal, which come back with it from the recycle bin as the application's
+// do. Certificates of its own, which nothing of ours ever gives it, are named.
+func (w *withdrawal) principalCredentials(app map[string]string) {
+	if w.seen.Principal == nil {
+		return
+	}
+	for _, p := range w.seen.Principal.Passwords {
+		with := maps.Clone(app)
+		with["collection"], with["key_id"] = "servicePrincipals", p.KeyID
+		w.step(Step{ID: "remove-password:" + p.KeyID, Action: RemovePassword, Plane: Graph, Title: "remove password " + p.KeyID + " of the service principal", Why: "restored from the recycle bin, it opens nothing", With: with})
+	}
+	for _, c := range w.seen.Principal.Certificates {
+		w.plan.Findings = append(w.plan.Findings, finding.Finding{ID: "foreign-principal-certificate", Outcome: finding.Warn, Question: "has the service principal no certificate of its own?",
+			Detail: "certificate " + describe(c) + " goes with the service principal, and would come back with it from the recycle bin", Remedy: "purge it: leastkey revoke " + w.plan.Agent + " --purge"})
 	}
 }
 
@@ -93,7 +117,7 @@ func (w *withdrawal) roles() {
 	}
 	done := map[string]bool{}
 	for _, a := range w.rec.Assignments {
-		if a.Ours || w.opt.All {
+		if (a.Ours || w.opt.All) && !done[strings.ToLower(a.Name)] {
 			done[strings.ToLower(a.Name)] = true
 			remove(a.Name, a.Grant, "")
 		}

@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/role"
@@ -181,21 +182,24 @@ func polyclaw(s Spec, a *Agent) []need {
 
 type need struct{ role, scope, why string }
 
+// needs are the set or the list, and what a configured vault, pool or content safety account adds.
+func (s Spec) needs(a *Agent) []need {
+	if a.Roles.Set == "polyclaw" {
+		return polyclaw(s, a)
+	}
+	var all []need
+	for _, r := range a.Roles.List {
+		all = append(all, need{role: r.Role, scope: r.Scope})
+	}
+	return append(all, polyclaw(s, a)[2:]...)
+}
+
 // Grants are the roles that the spec asks for, in a fixed order: the set or the list, and the roles that a configured vault, pool or
 // content safety account adds. The spec must be valid.
 func (s Spec) Grants(a *Agent, c role.Catalogue) []role.Grant {
-	var needs []need
-	if a.Roles.Set == "polyclaw" {
-		needs = polyclaw(s, a)
-	} else {
-		for _, r := range a.Roles.List {
-			needs = append(needs, need{role: r.Role, scope: r.Scope})
-		}
-		needs = append(needs, polyclaw(s, a)[2:]...)
-	}
 	seen := map[string]bool{}
 	var grants []role.Grant
-	for _, n := range needs {
+	for _, n := range s.needs(a) {
 		d, ok := c.Find(n.role)
 		if n.scope == "" || !ok {
 			continue
@@ -211,8 +215,8 @@ func (s Spec) Grants(a *Agent, c role.Catalogue) []role.Grant {
 
 // Why says what a role of the set is for, "" for a role that the spec lists itself.
 func (s Spec) Why(a *Agent, g role.Grant) string {
-	for _, n := range polyclaw(s, a) {
-		if n.role == g.Role {
+	for _, n := range s.needs(a) {
+		if strings.EqualFold(n.role, g.Role) && strings.EqualFold(strings.TrimRight(n.scope, "/"), strings.TrimRight(g.Scope, "/")) {
 			return n.why
 		}
 	}

@@ -38,6 +38,10 @@ func (s Spec) Validate(c role.Catalogue) []Problem {
 		v.add("agents", "no agent is named", "add one, for instance: agents: {polyclaw-runtime: {}}")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Agents)) {
+		if s.Agents[name] == nil { // a plan file, which others can write, has not been through Defaults
+			v.add("agents."+name, "nothing is said of the agent", "")
+			continue
+		}
 		v.agent("agents."+name, name, s.Agents[name])
 	}
 	return v.problems
@@ -65,12 +69,9 @@ func (v *validator) top() {
 	if !groupName.MatchString(s.ResourceGroup) {
 		v.add("resource_group", "not a resource group name", "")
 	}
-	if s.Operator != "" {
-		known := []string{"az", "azd", "device-code", "workload", "managed-identity"}
-		if s.Cloud == Local && (s.Operator == "local" || strings.HasPrefix(s.Operator, "local:")) {
-			return
-		}
-		v.oneOf("operator", s.Operator, known...)
+	testUser := s.Cloud == Local && (s.Operator == "local" || strings.HasPrefix(s.Operator, "local:"))
+	if s.Operator != "" && !testUser {
+		v.oneOf("operator", s.Operator, "az", "azd", "device-code", "workload", "managed-identity")
 	}
 	v.oneOf("provisioner.permissions", s.Provisioner.Permissions, "seed", "agent-id-only")
 }
@@ -176,7 +177,7 @@ func (v *validator) role(field, name string) {
 func (v *validator) scope(field, scope string) {
 	sc, err := role.ParseScope(scope)
 	switch {
-	case err != nil:
+	case err != nil || (sc.Level >= role.Subscription && !IsGUID(sc.SubscriptionID)):
 		v.add(field, "not an ARM scope", "want /subscriptions/ID/resourceGroups/NAME or the id of a resource in it")
 	case sc.Level < role.ResourceGroup || sc.Group == "":
 		v.add(field, role.Short(scope)+" is wider than a resource group", "name the resource group, or better the resource")
