@@ -38,7 +38,7 @@ func Run(ctx context.Context, args []string, s Streams, w World) int {
 	if args == nil {
 		args = []string{} // cobra takes nil for os.Args
 	}
-	if _, rest, err := root.Find(args); err != nil {
+	if _, rest, err := root.Find(args); err != nil && !completes(args) {
 		return c.exit(ctx, unknown(root, firstWord(root, rest)))
 	}
 	root.SetArgs(args)
@@ -49,6 +49,11 @@ func Run(ctx context.Context, args []string, s Streams, w World) int {
 		err = usage("leastkey --help shows how", "%s", err)
 	}
 	return c.exit(ctx, err)
+}
+
+// completes tells whether a completion script asks: cobra adds the command that answers it only when it executes.
+func completes(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
 }
 
 const about = `Leastkey gives each AI agent on Azure an identity of its own: no secret anywhere, the least privilege
