@@ -91,21 +91,17 @@ func (l localCloud) Env(ctx context.Context, client string) (api.CloudEnv, error
 
 func shellLines(client, text string) api.CloudEnv {
 	env := api.CloudEnv{For: client}
-	var command []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		name, value, isVar := strings.Cut(strings.TrimPrefix(line, "export "), "=")
 		switch {
-		case strings.HasPrefix(line, "export ") && isVar && len(command) == 0:
+		case strings.HasPrefix(line, "export ") && isVar && len(env.Commands) == 0:
 			env.Set = append(env.Set, api.EnvVar{Name: name, Value: strings.ReplaceAll(strings.Trim(value, "'"), `'\''`, "'")})
-		case strings.HasPrefix(line, "#"):
-			env.Notes = append(env.Notes, strings.TrimPrefix(strings.TrimPrefix(line, "#"), " "))
+		case strings.HasPrefix(line, "# "):
+			env.Notes = append(env.Notes, strings.TrimPrefix(line, "# "))
 		case line != "":
-			command = append(command, line)
+			env.Commands = append(env.Commands, line)
 		}
-	}
-	if len(command) > 0 {
-		env.Commands = []string{strings.Join(command, "\n")}
 	}
 	return env
 }

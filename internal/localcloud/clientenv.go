@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Clients are the names that [Run.EnvFor] knows.
@@ -15,6 +16,9 @@ func Clients() []string { return []string{"az", "curl", "go", "js", "python"} }
 func (r Run) EnvFor(client string) (string, error) {
 	if r.CAFile == "" {
 		return "", fmt.Errorf("this local cloud has no run folder, so no client can find its certificate authority")
+	}
+	if strings.ContainsFunc(r.CAFile, unicode.IsControl) { // the lines would not be what they seem
+		return "", fmt.Errorf("the name of the run folder has a control character, which lines for a shell cannot carry")
 	}
 	switch client {
 	case "az":
@@ -80,18 +84,19 @@ func (r Run) endpoints() string {
 }
 
 // AzCloud is the document that `az cloud register --cloud-config` takes. The authority ends in /adfs, because az of any version then
-// asks no public endpoint whether it may trust it; the tenant is "adfs" to az in return.
+// asks no public endpoint whether it may trust it. In return az leaves the tenant out of what it sends, so that any name of the tenant
+// works, and a tenant that az pins is pinned by nothing but the token's own tid.
 func (r Run) AzCloud() ([]byte, error) {
 	e := r.Endpoints
 	arm, graph := e.ARM+"/", e.Graph+"/"
-	return json.MarshalIndent(map[string]any{
+	return json.Marshal(map[string]any{
 		"name": cloudName, "profile": "latest",
 		"endpoints": map[string]string{
 			"activeDirectory": e.Login + "/adfs", "activeDirectoryResourceId": arm, "activeDirectoryGraphResourceId": graph,
 			"microsoftGraphResourceId": graph, "resourceManager": arm, "management": arm, "gallery": arm, "sqlManagement": arm,
 		},
 		"suffixes": map[string]string{"keyvaultDns": vaultDNS(e)},
-	}, "", "  ")
+	})
 }
 
 // envAz keeps az's own folder apart, so that a session on this cloud and one on a real one never meet.
@@ -100,17 +105,35 @@ func (r Run) envAz() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	asApplication, err := r.azLogin()
+	if err != nil {
+		return "", err
+	}
+	file, name := "\"$AZURE_CONFIG_DIR/leastkey-cloud.json\"", cloudName+" --only-show-errors"
 	return r.vars("REQUESTS_CA_BUNDLE") +
 		"export AZURE_CONFIG_DIR=" + quote(filepath.Join(filepath.Dir(r.CAFile), "az")) + "\n" +
 		"export AZURE_CORE_COLLECT_TELEMETRY=no\n" +
 		"mkdir -p -m 700 \"$AZURE_CONFIG_DIR\"\n" +
-		"cat >\"$AZURE_CONFIG_DIR/leastkey-cloud.json\" <<'JSON'\n" + string(doc) + "\nJSON\n" +
-		"az cloud register --name " + cloudName + " --cloud-config \"@$AZURE_CONFIG_DIR/leastkey-cloud.json\" --only-show-errors 2>/dev/null ||\n" +
-		"  az cloud update --name " + cloudName + " --cloud-config \"@$AZURE_CONFIG_DIR/leastkey-cloud.json\" --only-show-errors\n" +
-		"az cloud set --name " + cloudName + " --only-show-errors\n" +
-		"# as an application: az login --service-principal -u APP_ID -p " + quote(filepath.Join(filepath.Dir(r.CAFile), operatorPEMFile)) + " --tenant adfs\n" +
-		"# as a user:         az login --use-device-code --tenant adfs, with the code and an operator's password at " + r.Endpoints.Login + "/devicelogin\n" +
-		"# operators and their rights: " + quote(r.OperatorsFile) + "\n", nil
+		"printf '%s\\n' " + quote(string(doc)) + " >" + file + "\n" +
+		"az cloud register --cloud-config @" + file + " --name " + name + " 2>/dev/null || az cloud update --cloud-config @" + file + " --name " + name + "\n" +
+		"az cloud set --name " + name + "\n" +
+		asApplication +
+		"# as a user:         az login --use-device-code --tenant " + r.TenantID + "\n" +
+		"#                    shows a code, which a user of " + quote(r.OperatorsFile) + " enters at " + r.Endpoints.Login + "/devicelogin\n", nil
+}
+
+// azLogin is the remark that says how sp-operator logs in.
+func (r Run) azLogin() (string, error) {
+	all, err := ReadOperators(r)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range all {
+		if o.AppID != "" {
+			return "# as an application: az login --service-principal -u " + o.AppID + " -p " + quote(o.CertificateFile) + " --tenant " + r.TenantID + "\n", nil
+		}
+	}
+	return "", nil
 }
 
 // quote makes one word of a POSIX shell.

@@ -33,6 +33,10 @@ func TestEveryClientGetsAScriptThatAShellTakes(t *testing.T) {
 	if _, err := r.EnvFor("perl"); err == nil || !strings.Contains(err.Error(), "python") {
 		t.Errorf("an unknown client: %v", err)
 	}
+	r.CAFile = "/a\nrm/ca.pem"
+	if text, err := r.EnvFor("curl"); err == nil {
+		t.Errorf("a folder with a line break in its name: %q", text)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "az", "leastkey-cloud.json")); err != nil {
 		t.Error(err)
 	}

@@ -66,7 +66,7 @@ func Operator(kind string, cfg OperatorConfig) (*Credential, error) {
 		}
 		return newCredential(cfg.Tenant, cfg.Now, d.get), nil
 	}
-	o := &outside{kind: kind, tenant: cfg.Tenant, now: cfg.Now}
+	o := &outside{kind: kind, tenant: cfg.Tenant, local: cfg.Local, now: cfg.Now}
 	cred, err := o.open(cfg)
 	if err != nil {
 		if _, ok := errors.AsType[*fault.Error](err); ok {
@@ -82,6 +82,7 @@ func Operator(kind string, cfg OperatorConfig) (*Credential, error) {
 type outside struct {
 	kind       string
 	tenant     string
+	local      bool
 	now        func() time.Time
 	credential azcore.TokenCredential
 }
@@ -179,6 +180,9 @@ func (o *outside) refused(op string, err error) *fault.Error {
 func (o *outside) hint() string {
 	switch o.kind {
 	case AZ:
+		if o.local { // a shell that does not know of it asks the real cloud
+			return "in this shell: eval \"$(leastkey cloud env --for az)\" and then az login --tenant " + o.tenant + ", as its first lines say"
+		}
 		return "run: az login --tenant " + o.tenant
 	case AZD:
 		return "run: azd auth login --tenant-id " + o.tenant
