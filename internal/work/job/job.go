@@ -43,6 +43,8 @@ type Handler struct {
 	Do func(context.Context, *Call) (agent.Result, error)
 	// Remember changes the record after the effect; nil means that there is nothing to keep.
 	Remember func(*Call, agent.Result, *agent.Record)
+	// Looks says that Do changes nothing outside: it is a proof or a reading, and a run that is brought to rest can do without it.
+	Looks bool
 }
 
 // Call is one step as its handler sees it.
@@ -120,31 +122,51 @@ func (r *Runner) Run(ctx context.Context, run agent.Run) (Outcome, error) {
 }
 
 // Settle brings every step that was begun and has no end to one, and starts nothing else: what an open run needs before another plan may
-// take over. A step that is definitely refused has had no effect; one whose effect stays unknown is an error.
+// take over. A step that is definitely refused has had no effect, and so has one whose object was not there for a whole deadline; one
+// whose effect stays unknown is an error.
+//
+// Two kinds are not repeated. A proof or reading has no effect, and it may be impossible by now; a run that could not be settled for
+// that would block even a revoke. What destroys on a proof is left to the next plan, which sees what is still there and proves anew.
 func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
 	x, err := r.prepare(ctx, run)
 	if err != nil {
 		return err
 	}
+	x.stop = ctx.Done()
+	ctx = context.WithoutCancel(ctx) // as in all
 	for _, s := range run.Plan.Steps {
 		e, begun := x.entries[s.ID]
 		if !begun || e.Ended != nil {
 			continue
 		}
-		result, err := x.carryOut(ctx, s)
-		switch {
-		case err == nil:
-			maps.Copy(x.facts, result.Facts)
-			x.results[s.ID] = result
-		case fault.Is(err, fault.Forbidden, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict):
-			if err := r.Journal.End(ctx, run.ID, s.ID, agent.Result{Detail: "settled without effect: " + err.Error()}); err != nil {
-				return fmt.Errorf("write the journal: %w", err)
+		without := ""
+		if x.Handlers[s.Action].Looks || (s.Destroys && len(s.Proof) > 0) {
+			without = "not repeated: the next plan does without it, or on a proof of its own"
+		} else {
+			result, err := x.carryOut(ctx, s)
+			switch {
+			case err == nil:
+				maps.Copy(x.facts, result.Facts)
+				x.results[s.ID] = result
+			case definite(err), fault.Is(err, fault.NotYet):
+				without = "settled without effect: " + err.Error()
+			default:
+				return fmt.Errorf("settle %q of the run that was stopped: %w", s.Title, err)
 			}
-		default:
-			return fmt.Errorf("settle %q of the run that was stopped: %w", s.Title, err)
+		}
+		if without == "" {
+			continue
+		}
+		if err := r.Journal.End(ctx, run.ID, s.ID, agent.Result{Detail: without}); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
 		}
 	}
 	return nil
+}
+
+// definite tells whether the error says that there was no effect.
+func definite(err error) bool {
+	return fault.Is(err, fault.Forbidden, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict, fault.Unauthenticated, fault.Unsupported)
 }
 
 // execution is one Run on its way.
@@ -161,6 +183,10 @@ type execution struct {
 	took    map[string]time.Duration
 	status  map[string]api.StepReport
 	faults  []error
+	unsure  bool // a step failed and may have had its effect
+
+	proving sync.Mutex
+	old     map[string]bool // steps that an earlier process did
 }
 
 func (r *Runner) prepare(ctx context.Context, run agent.Run) (*execution, error) {
@@ -169,7 +195,7 @@ func (r *Runner) prepare(ctx context.Context, run agent.Run) (*execution, error)
 		return nil, fmt.Errorf("read the journal: %w", err)
 	}
 	x := &execution{Runner: r, run: run, entries: map[string]agent.Entry{}, facts: maps.Clone(run.Plan.Facts),
-		results: map[string]agent.Result{}, took: map[string]time.Duration{}, status: map[string]api.StepReport{}}
+		results: map[string]agent.Result{}, took: map[string]time.Duration{}, status: map[string]api.StepReport{}, old: map[string]bool{}}
 	if x.facts == nil {
 		x.facts = map[string]string{}
 	}
@@ -178,14 +204,32 @@ func (r *Runner) prepare(ctx context.Context, run agent.Run) (*execution, error)
 		if e.Ended != nil {
 			maps.Copy(x.facts, e.Result.Facts)
 			x.results[e.StepID] = e.Result
+			x.old[e.StepID] = true
 		}
 	}
-	for _, s := range run.Plan.Steps {
-		if _, ok := r.Handlers[s.Action]; !ok {
-			return nil, fault.Newf(fault.Invalid, "the plan has a step that this version does not know: %s", s.Action)
+	return x, x.sensible()
+}
+
+// sensible refuses a plan that cannot be run: one that comes from a file may say anything.
+func (x *execution) sensible() error {
+	at := map[string]int{}
+	for i, s := range x.run.Plan.Steps {
+		if _, twice := at[s.ID]; twice {
+			return fault.Newf(fault.Invalid, "the plan has two steps %q", s.ID)
+		}
+		if _, ok := x.Handlers[s.Action]; !ok {
+			return fault.Newf(fault.Invalid, "the plan has a step that this version does not know: %s", s.Action)
+		}
+		at[s.ID] = i
+	}
+	for i, s := range x.run.Plan.Steps {
+		for _, id := range s.After {
+			if j, in := at[id]; in && j >= i {
+				return fault.Newf(fault.Invalid, "step %q of the plan waits for %q, which is not before it", s.ID, id)
+			}
 		}
 	}
-	return x, nil
+	return nil
 }
 
 // all starts each step once the steps it waits for are done. After a failure nothing new starts, and what is running is let finish:
@@ -219,8 +263,6 @@ func (x *execution) all(ctx context.Context) error {
 		return x.stopped()
 	case ctx.Err() != nil:
 		return x.stoppedBy(ErrInterrupted)
-	case len(waiting) > 0:
-		return fault.Newf(fault.Invalid, "the plan has steps that wait for each other: %s", waiting[0].ID)
 	}
 	return nil
 }
@@ -277,13 +319,12 @@ func (x *execution) step(ctx context.Context, s agent.Step) {
 // carryOut is the crash story of one step.
 func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, error) {
 	h := x.Handlers[s.Action]
-	if err := x.proven(s); err != nil {
+	if err := x.proven(ctx, s); err != nil {
 		return agent.Result{}, err
 	}
-	_, resumed := x.entries[s.ID]
-	call := &Call{Run: x.run, Step: s, Resumed: resumed, facts: x.factsNow(), stop: x.stop, tell: func(st api.Status, detail string) { x.report(s, st, detail, 0) }}
+	call := x.call(s)
 	var intent map[string]string
-	if h.Intent != nil && !resumed {
+	if h.Intent != nil && !call.Resumed {
 		err := call.Wait(ctx, Probe{What: s.Title, Try: func(ctx context.Context) (err error) {
 			intent, err = h.Intent(ctx, call)
 			return err
@@ -299,6 +340,7 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 	call.Intent = entry.Intent
 	result, err := x.effect(ctx, h, call)
 	if err != nil {
+		x.doubt(!h.Looks && !definite(err))
 		return result, err
 	}
 	if h.Remember != nil {
@@ -307,13 +349,26 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 			return nil
 		})
 		if err != nil {
+			x.doubt(true)
 			return result, fmt.Errorf("write the state: %w", err)
 		}
 	}
 	if err := x.Journal.End(ctx, x.run.ID, s.ID, result); err != nil {
+		x.doubt(true)
 		return result, fmt.Errorf("write the journal: %w", err)
 	}
 	return result, nil
+}
+
+func (x *execution) call(s agent.Step) *Call {
+	entry, resumed := x.entries[s.ID]
+	return &Call{Run: x.run, Step: s, Intent: entry.Intent, Resumed: resumed, facts: x.factsNow(), stop: x.stop, tell: func(st api.Status, detail string) { x.report(s, st, detail, 0) }}
+}
+
+func (x *execution) doubt(unsure bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.unsure = x.unsure || unsure
 }
 
 // effect looks where somebody may have acted before, and otherwise does; a try whose effect is unknown is followed by a look.
@@ -339,18 +394,52 @@ func (x *execution) effect(ctx context.Context, h Handler, call *Call) (agent.Re
 	return result, err
 }
 
-// proven refuses a destroying step whose proof is not in the journal: the old is destroyed only after the new was seen to work.
-func (x *execution) proven(s agent.Step) error {
+// proven refuses a destroying step whose proof is not in the journal: the old is destroyed only after the new was seen to work. A proof of
+// an earlier process is made again, since nobody knows how long ago that was and what has happened to the new one meanwhile.
+func (x *execution) proven(ctx context.Context, s agent.Step) error {
 	if !s.Destroys {
 		return nil
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	for _, id := range s.Proof {
-		if r, ok := x.results[id]; !ok || len(r.Evidence) == 0 {
-			return fault.Newf(fault.Refused, "step %s destroys something and its proof %q is missing", s.ID, id)
+		x.mu.Lock()
+		r, ok := x.results[id]
+		x.mu.Unlock()
+		if !ok || len(r.Evidence) == 0 {
+			return missing(s, id)
+		}
+		if err := x.proveAgain(ctx, s, id); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func missing(s agent.Step, proof string) error {
+	return fault.Newf(fault.Refused, "step %s destroys something and its proof %q is missing", s.ID, proof)
+}
+
+func (x *execution) proveAgain(ctx context.Context, s agent.Step, id string) error {
+	x.proving.Lock()
+	defer x.proving.Unlock()
+	if !x.old[id] {
+		return nil
+	}
+	proof, ok := x.run.Plan.Step(id)
+	if !ok {
+		return missing(s, id)
+	}
+	call := x.call(proof)
+	err := call.Wait(ctx, Probe{What: proof.Title, Try: func(ctx context.Context) error {
+		r, err := x.Handlers[proof.Action].Do(ctx, call)
+		if err == nil && len(r.Evidence) == 0 {
+			err = missing(s, id)
+		}
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("%s, once more before %s: %w", proof.Title, s.Title, err)
+	}
+	delete(x.old, id)
 	return nil
 }
 
@@ -374,36 +463,18 @@ func (x *execution) report(s agent.Step, status api.Status, detail string, took 
 	x.Events(api.Event{At: time.Now(), Agent: x.run.Agent, Step: s.ID, Title: s.Title, Status: status, Detail: detail, MS: took.Milliseconds()})
 }
 
-// stopped is the error of a run that stopped: midway if anything was done, and then resumable; plainly failed otherwise.
+// stopped is the error of a run that stopped: midway if anything was done or may have been, and then resumable; plainly failed otherwise.
 func (x *execution) stopped() error { return x.stoppedBy(errors.Join(x.faults...)) }
 
 func (x *execution) stoppedBy(cause error) error {
-	x.mu.Lock()
-	done := len(x.results)
-	x.mu.Unlock()
-	hint := fault.Hint(firstFault(cause))
-	if done == 0 {
+	if len(x.results) == 0 && !x.unsure {
 		return cause
 	}
 	again := fmt.Sprintf("run leastkey %s %s again: it continues where it stopped", x.run.Verb, x.run.Agent)
-	if hint != "" {
+	if hint := fault.Hint(cause); hint != "" && hint != sameAgain {
 		again = hint + "; then " + again
 	}
-	return &fault.Error{Code: fault.Stopped, Op: fmt.Sprintf("stopped after %d of %d steps", done, len(x.run.Plan.Steps)), Hint: again, Err: cause}
-}
-
-// firstFault is the first error with a hint among joined ones.
-func firstFault(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
-	for _, e := range joined.Unwrap() {
-		if fault.Hint(e) != "" {
-			return e
-		}
-	}
-	return err
+	return &fault.Error{Code: fault.Stopped, Op: fmt.Sprintf("stopped after %d of %d steps", len(x.results), len(x.run.Plan.Steps)), Hint: again, Err: cause}
 }
 
 func (x *execution) outcome() Outcome {

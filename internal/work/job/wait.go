@@ -1,8 +1,8 @@
 package job
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -22,6 +22,8 @@ type Probe struct {
 // DefaultDeadline is how long a probe waits where nothing else is said: Entra and ARM have been seen to take minutes to spread a new
 // object (Microsoft, "Troubleshoot Azure RBAC": up to 10 minutes).
 const DefaultDeadline = 10 * time.Minute
+
+const sameAgain = "run the same command again: it continues where it stopped"
 
 const (
 	firstWait   = 100 * time.Millisecond
@@ -45,7 +47,7 @@ func Wait(ctx context.Context, p Probe) error {
 		next := max(wait, fault.RetryAfter(err))
 		if time.Now().Add(next).After(end) {
 			return &fault.Error{Code: fault.CodeOf(err), Op: fmt.Sprintf("waited %s for %s", p.Deadline, p.What), Err: err,
-				Hint: "run the same command again: it continues where it stopped"}
+				Hint: cmp.Or(fault.Hint(err), sameAgain)}
 		}
 		if p.Waiting != nil {
 			p.Waiting(next, err)
@@ -63,8 +65,16 @@ func Wait(ctx context.Context, p Probe) error {
 	}
 }
 
-// ErrInterrupted says that somebody asked to stop.
-var ErrInterrupted = errors.New("interrupted")
+// ErrInterrupted says that somebody asked to stop. It is [context.Canceled] to those who ask.
+var ErrInterrupted error = interrupted{}
+
+type interrupted struct{}
+
+// Error implements [error].
+func (interrupted) Error() string { return "interrupted" }
+
+// Is implements what [errors.Is] looks for.
+func (interrupted) Is(target error) bool { return target == context.Canceled }
 
 func again(err error) bool {
 	return fault.Is(err, fault.Throttled, fault.Unavailable, fault.NotYet)

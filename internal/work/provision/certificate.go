@@ -239,6 +239,7 @@ func (p *Provision) removePassword() job.Handler {
 // before, the generation is the active one.
 func (p *Provision) login() job.Handler {
 	return job.Handler{
+		Looks: true,
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			g, err := p.recorded(ctx, c)
 			if err != nil {
@@ -288,7 +289,7 @@ func refused(err error) bool {
 
 // proveDead logs in until it is refused three times in a row.
 func (p *Provision) proveDead() job.Handler {
-	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+	return job.Handler{Looks: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 		g, err := p.recorded(ctx, c)
 		if err != nil {
 			return agent.Result{}, err

@@ -28,7 +28,7 @@ const (
 // verify reads the identity back until it is exactly as planned. What this plan changed may lag, and is waited for; what it did not
 // touch and should not be there is counted, and shown by the plan's findings.
 func (p *Provision) verify() job.Handler {
-	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+	return job.Handler{Looks: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 		rec, err := p.Memory.Agent(ctx, c.Run.Agent)
 		if err != nil {
 			return agent.Result{}, err
