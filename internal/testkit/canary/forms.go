@@ -93,15 +93,19 @@ func aligned(enc *base64.Encoding, piece []byte, shift int) []byte {
 }
 
 // secretLines are the lines of the key's PEM form, from the first that holds only bytes of the private half: before it stand modulus
-// and exponent, which every certificate shows.
-func secretLines(der, d []byte) [][]byte {
+// and exponent, which every certificate shows. public tells whether the public half follows d, as in the form of EC keys: its lines are left out.
+func secretLines(der, d []byte, public bool) [][]byte {
 	const perLine = 48
 	at := bytes.Index(der, d)
 	if at < 0 {
 		return nil
 	}
+	end := len(der)
+	if public {
+		end = at + len(d)
+	}
 	var lines [][]byte
-	for from := (at + perLine - 1) / perLine * perLine; from < len(der); from += perLine {
+	for from := (at + perLine - 1) / perLine * perLine; from < end; from += perLine {
 		line := base64.StdEncoding.EncodeToString(der[from:min(from+perLine, len(der))])
 		if len(line) >= tile {
 			lines = append(lines, []byte(line))

@@ -57,8 +57,8 @@ func (w *Watch) Key(k Kind, name string, key *rsa.PrivateKey) error {
 	for _, n := range append(numbers, key.Primes...) {
 		w.number(k, name, n.Bytes())
 	}
-	w.lines(k, name, pkcs8, key.D.Bytes())
-	w.lines(k, name, x509.MarshalPKCS1PrivateKey(key), key.D.Bytes())
+	w.lines(k, name, pkcs8, key.D.Bytes(), false)
+	w.lines(k, name, x509.MarshalPKCS1PrivateKey(key), key.D.Bytes(), false)
 	return nil
 }
 
@@ -73,7 +73,7 @@ func (w *Watch) curve(k Kind, name string, key *ecdsa.PrivateKey) error {
 		return err
 	}
 	w.number(k, name, d)
-	w.lines(k, name, pkcs8, d)
+	w.lines(k, name, pkcs8, d, true)
 	return nil
 }
 
@@ -83,11 +83,12 @@ func (w *Watch) number(k Kind, name string, n []byte) {
 	w.add(k, name, "", numberForms(n))
 }
 
-// lines watches for the lines of the key's PEM form that begin behind the private number d.
-func (w *Watch) lines(k Kind, name string, der, d []byte) {
+// lines watches for the lines of the key's PEM form that begin behind the private number d; public tells whether what follows d is the
+// public half, which certificates show too.
+func (w *Watch) lines(k Kind, name string, der, d []byte, public bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, line := range secretLines(der, d) {
+	for _, line := range secretLines(der, d, public) {
 		w.add(k, name, "PEM line, ", textForms(line))
 	}
 }
