@@ -173,7 +173,7 @@ func (s *Service) newKey(v replica.View, h holder, in keyInput) (directory.KeyCr
 	if in.der == nil {
 		return none, badCredential("key", "")
 	}
-	k := directory.KeyCredential{DisplayName: in.DisplayName, Type: *in.Type, Usage: *in.Usage, Key: in.der, StartDateTime: v.Now().UTC()}
+	k := directory.KeyCredential{DisplayName: in.DisplayName, Type: *in.Type, Usage: *in.Usage, Key: in.der, StartDateTime: s.env.Now().UTC()}
 	k.EndDateTime = k.StartDateTime.AddDate(1, 0, 0)
 	if in.cert != nil {
 		k.StartDateTime, k.EndDateTime = in.cert.NotBefore.UTC(), in.cert.NotAfter.UTC()
@@ -187,7 +187,7 @@ func (s *Service) newKey(v replica.View, h holder, in keyInput) (directory.KeyCr
 	switch {
 	case in.cert != nil && k.StartDateTime.Before(in.cert.NotBefore):
 		return none, &problem{status: http.StatusBadRequest, code: "KeyCredentialsInvalidStartDate", message: "Key credential start date is invalid."}
-	case in.cert != nil && k.EndDateTime.After(in.cert.NotAfter), !k.EndDateTime.After(k.StartDateTime), k.EndDateTime.Before(v.Now()):
+	case in.cert != nil && k.EndDateTime.After(in.cert.NotAfter), !k.EndDateTime.After(k.StartDateTime), k.EndDateTime.Before(s.env.Now()):
 		return none, &problem{status: http.StatusBadRequest, code: "KeyCredentialsInvalidEndDate", message: "Key credential end date is invalid."}
 	}
 	if err := s.policyFor(v, h).key(h, k); err != nil {
