@@ -131,8 +131,11 @@ func (p *printer) revoked(r api.Report) {
 }
 
 func sentence(title, detail string) string {
-	if detail == "" {
+	switch {
+	case detail == "":
 		return title
+	case title == "": // about the run, not about a step
+		return detail
 	}
 	return title + ": " + detail
 }
