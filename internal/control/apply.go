@@ -161,7 +161,9 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 			return true, err
 		}
 		c.tell(api.Event{At: time.Now(), Agent: name, Status: api.Waiting, Detail: "bringing the run that was stopped to rest"})
-		if err := c.runner().Settle(ctx, *open); err != nil {
+		if err := c.runner().Settle(ctx, *open); fault.Is(err, fault.Corrupt) {
+			return true, err
+		} else if err != nil {
 			return true, &fault.Error{Code: fault.Stopped, Op: "an earlier run is still open", Err: err, Hint: fault.Hint(err)}
 		}
 		return false, c.c.Journal.Finish(ctx, open.ID, agent.RunSuperseded)
@@ -197,11 +199,11 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 		ask.CreateBeside, ask.RemoveForeign = pinned.CreateBeside, removals(*pinned)
 		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
 	}
-	plan, err := c.decide(ctx, c.agent, ask)
+	plan, err := c.decide(ctx, c.agent, ask, c.req.Only)
 	if err != nil {
-		return plan, err
+		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
 	}
-	if err := blocked(plan); err != nil {
+	if err := blocked(plan.Blockers); err != nil {
 		c.report.Findings = append(plan.Findings, plan.Blockers...)
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, plan.Digest(), err)
 	}
@@ -251,6 +253,14 @@ func (c *change) checkRest(ctx context.Context, p agent.Plan) error {
 		default:
 			return c.enter(ctx, "apply", c.agent.Name, p.Digest(), fault.New(fault.Refused, "the plan has a step that its spec does not ask for: "+s.Title, "make it anew: leastkey apply --only graph --out rest.json"))
 		}
+	}
+	// Who made the other half may not have been able to look.
+	seen, err := c.c.Observer.Resources(ctx, *p.Spec, c.agent)
+	if err == nil {
+		err = blocked(agent.ResourceBlockers(*p.Spec, p.Agent, seen))
+	}
+	if err != nil {
+		return c.enter(ctx, "apply", c.agent.Name, p.Digest(), err)
 	}
 	return nil
 }
@@ -315,7 +325,7 @@ func (c *change) proof(out job.Outcome) {
 		if n, err := strconv.Atoi(r.Facts["logins"]); err == nil {
 			c.report.Proof.Logins = n
 		}
-		if r.Facts[provision.FactReadable] == "" {
+		if r.Facts[provision.FactPasswords] == "" {
 			continue
 		}
 		c.report.Proof.PasswordCredentials, _ = strconv.Atoi(r.Facts[provision.FactPasswords])

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -29,12 +30,12 @@ func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, err
 	if err != nil {
 		return api.PlanAnswer{}, err
 	}
-	plan, err := d.decide(ctx, a, r)
+	plan, err := d.decide(ctx, a, r, "")
 	return api.PlanAnswer{Plan: plan, Digest: plan.Digest(), Open: open, As: who}, err
 }
 
-// decide observes the world and makes the plan.
-func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest) (agent.Plan, error) {
+// decide observes the world and makes the plan. only is the half that is to be done, "" for both.
+func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, only agent.Plane) (agent.Plan, error) {
 	rec, err := d.record(ctx, a.Name)
 	if err != nil {
 		return agent.Plan{}, err
@@ -47,7 +48,11 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest) (a
 		}
 		return agent.Withdraw(d.c.Spec, a.Name, seen, agent.RevokeOptions{Options: opt, Purge: r.Purge, All: r.AllAssigned}), nil
 	}
-	seen, err := d.c.Observer.Agent(ctx, d.c.Spec, a, rec)
+	look := d.c.Observer.Agent
+	if only == agent.Graph {
+		look = d.c.Observer.GraphHalf
+	}
+	seen, err := look(ctx, d.c.Spec, a, rec)
 	if err != nil {
 		return agent.Plan{}, err
 	}
@@ -55,15 +60,15 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest) (a
 }
 
 // blocked is the error of a plan that must not go on.
-func blocked(p agent.Plan) error {
-	if len(p.Blockers) == 0 {
+func blocked(blockers []finding.Finding) error {
+	if len(blockers) == 0 {
 		return nil
 	}
 	var all []error
-	for _, b := range p.Blockers {
+	for _, b := range blockers {
 		all = append(all, errors.New(b.Detail))
 	}
-	return &fault.Error{Code: fault.Refused, Op: "nothing was changed", Err: errors.Join(all...), Hint: p.Blockers[0].Remedy}
+	return &fault.Error{Code: fault.Refused, Op: "nothing was changed", Err: errors.Join(all...), Hint: blockers[0].Remedy}
 }
 
 // sameSpec tells whether a run was approved for the spec as it is now.
@@ -131,6 +136,7 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 	if g := rec.Active(); g != nil {
 		st.Key = seen.Keys[g.ID]
 	}
+	st.Findings = append(st.Findings, works(st, seen.Now)...)
 	plan := agent.Diff(d.c.Spec, a.Name, seen, agent.Options{Roles: d.c.Roles, Tenant: d.c.Where.TenantID, Instance: d.c.Where.Instance})
 	st.Findings = append(st.Findings, plan.Findings...)
 	st.Findings = append(st.Findings, plan.Blockers...)
@@ -139,6 +145,24 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 			Detail: fmt.Sprintf("%d steps are pending", len(plan.Steps)), Remedy: "leastkey plan " + a.Name})
 	}
 	return st, nil
+}
+
+// works is a failure where the agent cannot log in any more: that is more than drift.
+func works(st api.AgentStatus, now time.Time) []finding.Finding {
+	f := finding.Finding{ID: "key", Question: "can the agent log in?", Outcome: finding.Fail, Remedy: "leastkey apply " + st.Record.Agent}
+	switch g := st.Record.Active(); {
+	case g == nil:
+		return nil // a plan says so
+	case st.Key == agent.KeyAbsent:
+		f.Detail = "its key " + g.Ref.String() + " is no longer in the keystore"
+	case st.Key == agent.KeyMismatched:
+		f.Detail = "key " + g.Ref.String() + " is not its certificate's"
+	case !now.Before(g.NotAfter):
+		f.Detail = "its certificate expired on " + g.NotAfter.Format(time.DateOnly)
+	default:
+		return nil
+	}
+	return []finding.Finding{f}
 }
 
 func unknown(id, question string, err error) finding.Finding {

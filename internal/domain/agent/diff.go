@@ -79,8 +79,24 @@ func (d *differ) after(ids ...string) []string {
 	return slices.DeleteFunc(ids, func(id string) bool { return !d.has(id) })
 }
 
+// ResourceBlockers are the reasons for which no role may be assigned: what the spec names is not there, or would not heed one.
+func ResourceBlockers(s Spec, name string, o Observed) []finding.Finding {
+	d := &differ{spec: s, agent: s.Agents[name], seen: o}
+	d.resources()
+	return d.plan.Blockers
+}
+
 // blockers are what must not be guessed at: each stops the plan before its first step.
 func (d *differ) blockers() {
+	if d.seen.AzureUnread {
+		d.find(finding.Warn, "azure-unread", "is everything in Azure as the spec says?", "you may not read resource group "+d.spec.ResourceGroup+", so nothing is known of it", "whoever applies the other half looks first")
+	} else {
+		d.resources()
+	}
+	d.identityBlockers()
+}
+
+func (d *differ) resources() {
 	o, a := d.seen, d.agent
 	if !o.GroupExists {
 		d.block("resource-group", "does the resource group exist?", "resource group "+d.spec.ResourceGroup+" does not exist in subscription "+d.spec.Subscription,
@@ -101,7 +117,6 @@ func (d *differ) blockers() {
 	if a.ContentSafety != "" && !o.SafetyFound {
 		d.block("content-safety", "does the content safety account exist?", d.spec.SafetyID(a)+" does not exist", "correct content_safety, or remove it")
 	}
-	d.identityBlockers()
 }
 
 func (d *differ) identityBlockers() {
@@ -418,6 +433,9 @@ func (d *differ) roles() {
 }
 
 func (d *differ) assigned(g role.Grant) bool {
+	if d.seen.AzureUnread { // the Graph half leaves them as they were left
+		return d.seen.Principal != nil && d.seen.Principal.ID == d.rec.PrincipalID && slices.ContainsFunc(d.rec.Assignments, func(a Assigned) bool { return a.Key() == g.Key() })
+	}
 	return d.seen.Principal != nil && slices.ContainsFunc(d.seen.Assignments, func(a Assignment) bool {
 		return a.Grant().Key() == g.Key() && strings.EqualFold(a.PrincipalID, d.seen.Principal.ID) && a.Condition == ""
 	})
@@ -469,8 +487,13 @@ func (d *differ) readBack() {
 	for _, s := range d.plan.Steps {
 		all = append(all, s.ID)
 	}
-	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: "read everything back", Why: "no password, only our certificates, exactly the planned roles",
-		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal"}, After: all})
+	with := map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal"}
+	title, why := "read everything back", "no password, only our certificates, exactly the planned roles"
+	if d.seen.AzureUnread {
+		with[WithoutAssignments] = "true"
+		title, why = "read the application back", "no password, only our certificates; you may not read role assignments"
+	}
+	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: title, Why: why, With: with, After: all})
 	if env {
 		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file", With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
 	}

@@ -83,13 +83,14 @@ type Observed struct {
 	Vault       *Vault              `json:"vault,omitempty"` // nil also if the spec has none
 	PoolExists  bool                `json:"pool_exists"`
 	SafetyFound bool                `json:"safety_found"`
-	Application *Application        `json:"application,omitempty"` // the recorded one
-	Principal   *Principal          `json:"principal,omitempty"`   // the recorded application's
-	Namesakes   []Namesake          `json:"namesakes,omitempty"`   // other applications of the display name
-	Assignments []Assignment        `json:"assignments,omitempty"` // all of the principal that could be read
-	Readable    []string            `json:"readable,omitempty"`    // the scopes whose assignments could be read: "exactly" is said of these only
-	Keys        map[string]KeyState `json:"keys,omitempty"`        // generation id → what the keystore answered
-	Env         map[string]string   `json:"env,omitempty"`         // our keys as the environment file has them
+	Application *Application        `json:"application,omitempty"`  // the recorded one
+	Principal   *Principal          `json:"principal,omitempty"`    // the recorded application's
+	Namesakes   []Namesake          `json:"namesakes,omitempty"`    // other applications of the display name
+	Assignments []Assignment        `json:"assignments,omitempty"`  // all of the principal that could be read
+	Readable    []string            `json:"readable,omitempty"`     // the scopes whose assignments could be read: "exactly" is said of these only
+	AzureUnread bool                `json:"azure_unread,omitempty"` // the caller may read nothing in Azure and does the Graph half: of what lies there nothing is known
+	Keys        map[string]KeyState `json:"keys,omitempty"`         // generation id → what the keystore answered
+	Env         map[string]string   `json:"env,omitempty"`          // our keys as the environment file has them
 	Now         time.Time           `json:"-"`
 }
 

@@ -71,6 +71,9 @@ const (
 	FactKeyID       = "key_id"
 )
 
+// WithoutAssignments is the parameter of a read-back by somebody who may not read role assignments.
+const WithoutAssignments = "without_assignments"
+
 // Step is one change, or one proof, with what must come before it.
 type Step struct {
 	ID       string            `json:"id"` // unique within the plan; stable between plans of the same change

@@ -53,11 +53,29 @@ type Observer struct {
 // Agent reads everything that a plan for the agent rests on. An error means that some of it is unknown, and nothing may be decided.
 func (o *Observer) Agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
 	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now()}
-	var g group
-	g.read(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (err error) {
-		seen.GroupExists, err = o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
-		return err
+	return seen, o.agent(ctx, s, a, rec, &seen)
+}
+
+// GraphHalf is Agent for somebody who does the Graph half alone. If Azure does not let them see even the resource group, nothing is read
+// there and the observation says so: whoever does the other half has to look.
+func (o *Observer) GraphHalf(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
+	_, err := job.Retry(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (bool, error) {
+		return o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
 	})
+	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now(), AzureUnread: fault.Is(err, fault.Forbidden)}
+	return seen, o.agent(ctx, s, a, rec, &seen)
+}
+
+// Resources reads what the role assignments rest on, and nothing of the identity.
+func (o *Observer) Resources(ctx context.Context, s agent.Spec, a *agent.Agent) (agent.Observed, error) {
+	var seen agent.Observed
+	var g group
+	o.resources(ctx, &g, s, a, &seen)
+	return seen, g.wait()
+}
+
+func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) error {
+	var g group
 	g.read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
 		all, err := o.Graph.Namesakes(ctx, a.Name)
 		seen.Namesakes = nil
@@ -68,18 +86,20 @@ func (o *Observer) Agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec 
 		}
 		return err
 	})
-	o.resources(ctx, &g, s, a, &seen)
-	if rec.Provisioned() {
-		o.identity(ctx, &g, s, a, rec, &seen)
+	if !seen.AzureUnread {
+		o.resources(ctx, &g, s, a, seen)
 	}
-	g.do(func() error { return o.keys(ctx, rec, &seen) })
+	if rec.Provisioned() {
+		o.identity(ctx, &g, s, a, rec, seen)
+	}
+	g.do(func() error { return o.keys(ctx, rec, seen) })
 	if o.Env != nil && a.EnvFile != "" {
 		g.do(func() (err error) {
 			seen.Env, err = o.Env(a.EnvFile)
 			return err
 		})
 	}
-	return seen, g.wait()
+	return g.wait()
 }
 
 // Identity reads the identity alone: what a revocation rests on, which must not fail because a vault is gone.
@@ -93,6 +113,10 @@ func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, r
 }
 
 func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
+	g.read(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (err error) {
+		seen.GroupExists, err = o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
+		return err
+	})
 	if id := s.VaultID(a); id != "" {
 		g.read(ctx, "vault "+id, func(ctx context.Context) (err error) {
 			seen.Vault, err = o.ARM.Vault(ctx, id)
@@ -128,7 +152,7 @@ func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agen
 		seen.Principal = p
 		return err
 	})
-	if rec.PrincipalID != "" {
+	if rec.PrincipalID != "" && !seen.AzureUnread {
 		g.do(func() (err error) {
 			seen.Assignments, seen.Readable, err = Assignments(ctx, o.ARM, o.Roles, s, a, rec.PrincipalID)
 			return err
