@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"encoding/json"
-
 	"fmt"
 	"slices"
 	"strings"
@@ -93,7 +92,7 @@ func (p *Provision) registerCertificate() job.Handler {
 			if err != nil {
 				return agent.Result{}, err
 			}
-			before, err := fromJournal(c.Intent["before"])
+			before, err := p.before(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}
@@ -139,7 +138,7 @@ func (p *Provision) removeCertificate() job.Handler {
 			return map[string]string{"before": list}, err
 		},
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-			before, err := fromJournal(c.Intent["before"])
+			before, err := p.before(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}
@@ -156,11 +155,21 @@ func (p *Provision) removeCertificate() job.Handler {
 // equalAnswers is how many answers in a row must agree.
 const equalAnswers = 3
 
-// agreed reads the key credentials until three answers in a row are equal and hold every key id that we have recorded as registered and
-// that was there when the plan was made.
+// before is the list that a change starts from: the journalled one, or, in a run that an earlier process began, the list as it is now.
+// Days may lie between: to write the old list would bring back what somebody has removed since, perhaps because its key leaked, and
+// remove what somebody has added.
+func (p *Provision) before(ctx context.Context, c *job.Call) ([]agent.Certificate, error) {
+	if c.Resumed {
+		return p.agreed(ctx, c)
+	}
+	return fromJournal(c.Intent["before"])
+}
+
+// agreed reads the key credentials until three answers in a row are equal and hold every key id that was there when the plan was made.
+// That one of those was removed meanwhile is believed once it has lasted.
 func (p *Provision) agreed(ctx context.Context, c *job.Call) ([]agent.Certificate, error) {
 	var last []agent.Certificate
-	equal := 0
+	equal, since := 0, time.Now()
 	err := c.Wait(ctx, job.Probe{What: "three equal readings of the key credentials", Try: func(ctx context.Context) error {
 		for equal < equalAnswers {
 			app, err := p.Graph.Application(ctx, c.With("application"))
@@ -168,7 +177,14 @@ func (p *Provision) agreed(ctx context.Context, c *job.Call) ([]agent.Certificat
 				equal = 0
 				return job.Spreading(err)
 			}
-			if equal > 0 && !slices.Equal(ids(app.Certificates), ids(last)) {
+			have := ids(app.Certificates)
+			for _, id := range strings.Fields(c.With("expected")) {
+				if id != c.With("key_id") && !slices.Contains(have, id) && time.Since(since) < p.Settle {
+					equal = 0
+					return fault.Newf(fault.NotYet, "a reading of the key credentials lacks %s, which the plan has seen", id)
+				}
+			}
+			if equal > 0 && !slices.Equal(have, ids(last)) {
 				equal = 0
 				return fault.Newf(fault.NotYet, "the key credentials differ between two readings")
 			}

@@ -9,6 +9,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -195,7 +196,10 @@ func (p *Provision) assignRole() job.Handler {
 				if found, err = p.ARM.AssignmentFor(ctx, g, principal); err == nil && found == nil {
 					err = fault.Newf(fault.NotYet, "the existing assignment is not listed yet")
 				} else if err == nil {
-					name, ours = found.Name, "false"
+					if !strings.EqualFold(found.Name, name) { // else an earlier try of ours made it
+						ours = "false"
+					}
+					name = found.Name
 				}
 			}
 			if err != nil {

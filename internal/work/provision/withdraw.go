@@ -46,8 +46,8 @@ func (p *Provision) disablePrincipal() job.Handler {
 	})}
 }
 
-// clearCredentials removes every certificate and password of the application and its service principal, foreign ones too: the
-// application is about to be deleted, and whoever restores it shall find nothing that opens it.
+// clearCredentials removes every certificate and password of the application, foreign ones too: it is about to be deleted, and whoever
+// restores it shall find nothing that opens it. Passwords of the service principal have steps of their own.
 func (p *Provision) clearCredentials() job.Handler {
 	return job.Handler{Do: p.unlessGone("application", func(ctx context.Context, c *job.Call) error {
 		app, err := p.Graph.Application(ctx, c.With("application"))
