@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -46,20 +48,23 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 		}
 		return err
 	}
-	if rec.Provisioned() && rec.AppID != r.AppID {
+	if rec.Provisioned() && !strings.EqualFold(rec.AppID, r.AppID) {
 		return c.enter(ctx, "adopt", name, r.AppID, fault.New(fault.Conflict, fmt.Sprintf("agent %s has application %s already", name, rec.AppID), "revoke it first: leastkey revoke "+name))
+	}
+	if err := c.taken(ctx, r.AppID); err != nil {
+		return c.enter(ctx, "adopt", name, r.AppID, err)
 	}
 	if _, err := c.Caller(ctx); err != nil {
 		return c.enter(ctx, "adopt", name, r.AppID, err)
 	}
 	app, principal, err := c.adoptable(ctx, r.AppID)
 	if err != nil {
-		return err
+		return c.enter(ctx, "adopt", name, r.AppID, err)
 	}
 	yes := false
 	if r.Approve != nil {
 		if yes, err = r.Approve(app); err != nil {
-			return err
+			return c.enter(ctx, "adopt", name, r.AppID, err)
 		}
 	}
 	if !yes {
@@ -78,14 +83,36 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	return c.c.State.Update(ctx, name, func(rec *agent.Record) error {
 		rec.Kind, rec.Instance, rec.Subscription, rec.Adopted = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription, true
 		rec.ApplicationID, rec.AppID, rec.UniqueName, rec.PrincipalID = app.ID, app.AppID, app.UniqueName, principal.ID
-		rec.Assignments = nil
-		for _, h := range held {
-			if h.PrincipalID == principal.ID {
-				rec.Assignments = append(rec.Assignments, agent.Assigned{Grant: h.Grant(), Name: h.Name})
-			}
-		}
+		rec.Assignments = adopted(rec.Assignments, held, principal.ID)
 		return nil
 	})
+}
+
+// adopted is what the principal holds, beside what we have assigned: ours stays ours, also where an earlier principal held it, so that a
+// revoke takes it away.
+func adopted(before []agent.Assigned, held []agent.Assignment, principal string) []agent.Assigned {
+	all := slices.DeleteFunc(slices.Clone(before), func(a agent.Assigned) bool { return !a.Ours })
+	for _, h := range held {
+		known := slices.ContainsFunc(all, func(a agent.Assigned) bool { return strings.EqualFold(a.Name, h.Name) })
+		if !known && strings.EqualFold(h.PrincipalID, principal) {
+			all = append(all, agent.Assigned{Grant: h.Grant(), Name: h.Name})
+		}
+	}
+	return all
+}
+
+// taken refuses an application that is another agent's: two agents on one identity would revoke each other.
+func (c *change) taken(ctx context.Context, appID string) error {
+	all, err := c.c.State.Agents(ctx)
+	if err != nil {
+		return err
+	}
+	for _, rec := range all {
+		if rec.Agent != c.agent.Name && strings.EqualFold(rec.AppID, appID) {
+			return fault.New(fault.Conflict, "application "+appID+" is agent "+rec.Agent+"'s", "each agent has an application of its own")
+		}
+	}
+	return nil
 }
 
 func (c *change) adoptable(ctx context.Context, appID string) (agent.Application, agent.Principal, error) {

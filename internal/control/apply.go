@@ -215,7 +215,8 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 	if c.req.Only != "" {
 		half, rest := plan.Only(c.req.Only)
 		if len(half.Steps) == 0 && len(rest.Steps) > 0 {
-			return plan, fault.New(fault.Refused, "nothing of the plan can be done with rights on "+string(c.req.Only)+" alone yet", "the other half comes first")
+			err := fault.New(fault.Refused, "nothing of the plan can be done with rights on "+string(c.req.Only)+" alone yet", "the other half comes first")
+			return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
 		}
 		c.report.Rest = &rest
 		return half, nil
@@ -235,11 +236,19 @@ func removals(p agent.Plan) []string {
 
 // isRest tells whether the plan is the half that another person left: role steps alone, for a principal that is named.
 func (c *change) isRest(p agent.Plan) bool {
-	return p.Facts[agent.FactPrincipal] != "" && len(p.Steps) > 0 && !slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Plane != agent.ARM })
+	return p.Verb == agent.Apply && p.Facts[agent.FactPrincipal] != "" && len(p.Steps) > 0 && !slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Plane != agent.ARM })
 }
 
-// checkRest refuses a rest that does more than its spec asks for: the file has been in other hands.
+// checkRest refuses a rest that does more than its spec asks for, or for another than the recorded principal: the file has been in other
+// hands. Where nothing is recorded, because this is another's machine, whoever applies it has only the digest to go by.
 func (c *change) checkRest(ctx context.Context, p agent.Plan) error {
+	rec, err := c.record(ctx, c.agent.Name)
+	if err != nil {
+		return err
+	}
+	if named := p.Facts[agent.FactPrincipal]; rec.PrincipalID != "" && !strings.EqualFold(rec.PrincipalID, named) {
+		return c.enter(ctx, "apply", c.agent.Name, p.Digest(), fault.New(fault.Refused, "the plan is for principal "+named+", the recorded one is "+rec.PrincipalID, "make it anew: leastkey apply --only graph --out rest.json"))
+	}
 	allowed := map[string]bool{}
 	for _, g := range p.Spec.Grants(c.agent, c.c.Roles) {
 		allowed[g.Key()] = true

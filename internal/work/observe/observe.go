@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,8 @@ type Observer struct {
 // Agent reads everything that a plan for the agent rests on. An error means that some of it is unknown, and nothing may be decided.
 func (o *Observer) Agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
 	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now()}
-	return seen, o.agent(ctx, s, a, rec, &seen)
+	err := o.agent(ctx, s, a, rec, &seen)
+	return seen, err
 }
 
 // GraphHalf is Agent for somebody who does the Graph half alone. If Azure does not let them see even the resource group, nothing is read
@@ -63,7 +65,8 @@ func (o *Observer) GraphHalf(ctx context.Context, s agent.Spec, a *agent.Agent, 
 		return o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
 	})
 	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now(), AzureUnread: fault.Is(err, fault.Forbidden)}
-	return seen, o.agent(ctx, s, a, rec, &seen)
+	err = o.agent(ctx, s, a, rec, &seen)
+	return seen, err
 }
 
 // Resources reads what the role assignments rest on, and nothing of the identity.
@@ -71,7 +74,8 @@ func (o *Observer) Resources(ctx context.Context, s agent.Spec, a *agent.Agent) 
 	var seen agent.Observed
 	var g group
 	o.resources(ctx, &g, s, a, &seen)
-	return seen, g.wait()
+	err := g.wait()
+	return seen, err
 }
 
 func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) error {
@@ -109,7 +113,8 @@ func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, r
 	if rec.Provisioned() {
 		o.identity(ctx, &g, s, a, rec, &seen)
 	}
-	return seen, g.wait()
+	err := g.wait()
+	return seen, err
 }
 
 func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
@@ -218,6 +223,7 @@ func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spe
 		})
 	}
 	err := g.wait()
+	slices.Sort(readable)
 	return all, readable, err
 }
 
