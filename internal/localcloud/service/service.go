@@ -22,7 +22,7 @@ type Endpoints struct {
 	Vault map[string]string `json:"vaults"` // vault name → base URL
 }
 
-// Env is what a service is given. Every field is set.
+// Env is what a service is given. Every field is set but Gate, which may be nil.
 type Env struct {
 	Dir           *directory.Directory
 	Auth          *authority.Authority
@@ -31,6 +31,19 @@ type Env struct {
 	Endpoints     func() Endpoints     // known once the cloud listens
 	NewID         func() string        // a fresh GUID, lower case
 	Random        func(n int) []byte   // fresh random bytes
+
+	// Gate answers one request of a Graph batch: next gives the answer, unless the request draws a fault of its own, as each request
+	// of a batch is throttled by itself (Microsoft Graph, "Throttling and batching"). It logs the request. nil means next answers.
+	Gate func(next http.Handler, w http.ResponseWriter, r *http.Request)
+}
+
+// Item answers one request of a batch through the Gate, or at once where there is none.
+func (e Env) Item(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	if e.Gate == nil {
+		next.ServeHTTP(w, r)
+		return
+	}
+	e.Gate(next, w, r)
 }
 
 // JSON answers with a status and a JSON body.

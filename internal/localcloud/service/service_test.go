@@ -45,3 +45,23 @@ func TestJSON(t *testing.T) {
 		t.Errorf("a value that does not encode answers %d", w.Code)
 	}
 }
+
+func TestAnItemOfABatchGoesThroughTheGateIfThereIsOne(t *testing.T) {
+	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for _, row := range []struct {
+		name string
+		gate func(http.Handler, http.ResponseWriter, *http.Request)
+		want int
+	}{
+		{"without a gate the service answers", nil, http.StatusNoContent},
+		{"a gate may answer itself", func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, http.StatusTooManyRequests},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			Env{Gate: row.gate}.Item(next, w, httptest.NewRequest(http.MethodGet, "/", nil))
+			if w.Code != row.want {
+				t.Errorf("got %d, want %d", w.Code, row.want)
+			}
+		})
+	}
+}
