@@ -111,6 +111,7 @@ func (s *Store) Reset() error {
 	for _, t := range s.tables {
 		t.reset()
 	}
+	s.history = history{}
 	if s.log == nil {
 		return nil
 	}
@@ -153,8 +154,8 @@ func (t *Table[T]) replay(id string, raw []byte, at time.Time) error {
 }
 
 func (t *Table[T]) snapshot(emit func(id string, value any, at time.Time) error) error {
-	for _, id := range t.order {
-		c := t.cells[id]
+	for _, b := range t.order {
+		c := t.cell(b)
 		if c == nil {
 			continue
 		}
@@ -162,7 +163,7 @@ func (t *Table[T]) snapshot(emit func(id string, value any, at time.Time) error)
 		if last.value == nil {
 			continue
 		}
-		if err := emit(id, *last.value, last.at); err != nil {
+		if err := emit(b.id, *last.value, last.at); err != nil {
 			return err
 		}
 	}

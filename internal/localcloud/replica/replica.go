@@ -30,26 +30,30 @@ const replicas = 3
 
 // Options configure a Store; the zero value is a store in memory without lag.
 type Options struct {
-	Now  func() time.Time // nil means time.Now
-	Seed uint64           // decides which replica answers and how the lag spreads
+	Now   func() time.Time // the clock of replication, which must not jump; nil means time.Now
+	Clock func() time.Time // the cloud's clock, which View.Now tells and which may be wrong on purpose; nil means Now
+	Seed  uint64           // decides which replica answers and how the lag spreads
 }
 
 // Store holds every table under one lock, so that a check and the write that follows it are one.
 type Store struct {
-	mu     sync.RWMutex
-	now    func() time.Time
-	seed   uint64
-	seq    uint64
-	lag    [planes]time.Duration
-	tables map[string]table
-	log    *log
+	mu      sync.RWMutex
+	now     func() time.Time
+	clock   func() time.Time
+	seed    uint64
+	seq     uint64
+	lag     [planes]time.Duration
+	tables  map[string]table
+	history history
+	log     *log
 
 	reads sync.Mutex
 	rand  *rand.Rand
 }
 
-// table is what the store needs of a Table[T] to replay a log.
+// table is what the store needs of a Table[T] to replay a log and to forget what has spread.
 type table interface {
+	settle(id string, born uint64, now time.Time)
 	replay(id string, value []byte, at time.Time) error
 	snapshot(emit func(id string, value any, at time.Time) error) error
 	reset()
@@ -60,7 +64,10 @@ func New(o Options) *Store {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Store{now: o.Now, seed: o.Seed, tables: map[string]table{}, rand: rand.New(rand.NewPCG(o.Seed, 1))}
+	if o.Clock == nil {
+		o.Clock = o.Now
+	}
+	return &Store{now: o.Now, clock: o.Clock, seed: o.Seed, tables: map[string]table{}, rand: rand.New(rand.NewPCG(o.Seed, 1))}
 }
 
 // SetLag sets the longest time until a write made from now on is visible on every replica of the plane.
@@ -79,13 +86,19 @@ func (s *Store) Lag(p Plane) time.Duration {
 
 // View is what one request sees.
 type View struct {
-	now     time.Time
+	now     time.Time // of replication
+	clock   time.Time // of the cloud
 	plane   Plane
 	replica int // -1 is the primary
 }
 
-// Now is the time at which the view was taken.
-func (v View) Now() time.Time { return v.now }
+// Now is the cloud's time at which the view was taken.
+func (v View) Now() time.Time { return v.clock }
+
+// view is what a replica of a plane shows now.
+func (s *Store) view(p Plane, replica int) View {
+	return View{now: s.now(), clock: s.clock(), plane: p, replica: replica}
+}
 
 // Tx is a view of the primary that may write.
 type Tx struct {
@@ -100,21 +113,23 @@ func (s *Store) Read(p Plane, f func(v View)) {
 	s.reads.Unlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f(View{now: s.now(), plane: p, replica: r})
+	f(s.view(p, r))
 }
 
 // Primary lends f a view that sees every write.
 func (s *Store) Primary(f func(v View)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f(View{now: s.now(), replica: -1})
+	f(s.view(0, -1))
 }
 
 // Write lends f the primary, alone. What f has put stays even if f returns an error, so f checks first and writes last.
 func (s *Store) Write(f func(tx Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f(Tx{View: View{now: s.now(), replica: -1}, s: s})
+	tx := Tx{View: s.view(0, -1), s: s}
+	s.history.settle(tx.now)
+	return f(tx)
 }
 
 // version is one value of an object; nil means deleted.
@@ -131,13 +146,19 @@ type cell[T any] struct {
 	versions []version[T] // oldest first
 }
 
+// birth is a place in the order of a table. An object that was forgotten and made again under its id has a later one.
+type birth struct {
+	id   string
+	born uint64
+}
+
 // Table is a set of objects by id, with indexes.
 type Table[T any] struct {
 	s       *Store
 	name    string
 	index   map[string]func(T) []string
 	cells   map[string]*cell[T]
-	order   []string
+	order   []birth
 	entries map[string]map[string]map[string]int // index → key → id → how many retained versions have it
 }
 
@@ -198,14 +219,22 @@ type hit[T any] struct {
 // All returns every object that the view shows, oldest first.
 func (t *Table[T]) All(v View) []T {
 	var all []T
-	for _, id := range t.order {
-		if c := t.cells[id]; c != nil {
-			if p := t.visible(v, id, c); p != nil {
+	for _, b := range t.order {
+		if c := t.cell(b); c != nil {
+			if p := t.visible(v, b.id, c); p != nil {
 				all = append(all, *p)
 			}
 		}
 	}
 	return all
+}
+
+// cell is the object that was born at that place, nil if it is forgotten.
+func (t *Table[T]) cell(b birth) *cell[T] {
+	if c := t.cells[b.id]; c != nil && c.born == b.born {
+		return c
+	}
+	return nil
 }
 
 // Put writes an object; it is visible elsewhere after the lag.
@@ -240,11 +269,25 @@ func (t *Table[T]) append(id string, ver version[T], now time.Time) {
 	if c == nil {
 		c = &cell[T]{born: ver.seq}
 		t.cells[id] = c
-		t.order = append(t.order, id)
+		t.order = append(t.order, birth{id, c.born})
 	}
 	c.versions = append(c.versions, ver)
 	t.count(id, ver.value, +1)
-	// A version is history once a later one has spread everywhere.
+	if !t.prune(id, c, now) {
+		t.s.history.add(pending{ver.spread, t, id, c.born})
+	}
+}
+
+// settle drops what the object at that place no longer needs.
+func (t *Table[T]) settle(id string, born uint64, now time.Time) {
+	if c := t.cell(birth{id, born}); c != nil {
+		t.prune(id, c, now)
+	}
+}
+
+// prune drops the versions that are history because a later one has spread everywhere, and the object if it is deleted everywhere. It
+// tells whether the object is at rest: it has one version that will never go by itself, or is gone.
+func (t *Table[T]) prune(id string, c *cell[T], now time.Time) bool {
 	keep := 0
 	for i := len(c.versions) - 1; i > 0; i-- {
 		if !c.versions[i].spread.After(now) {
@@ -255,22 +298,22 @@ func (t *Table[T]) append(id string, ver version[T], now time.Time) {
 	for _, old := range c.versions[:keep] {
 		t.count(id, old.value, -1)
 	}
-	c.versions = append([]version[T](nil), c.versions[keep:]...)
-	if len(c.versions) == 1 && c.versions[0].value == nil {
+	if keep > 0 {
+		c.versions = append([]version[T](nil), c.versions[keep:]...)
+	}
+	if len(c.versions) > 1 {
+		return false
+	}
+	if c.versions[0].value == nil {
 		t.forget(id)
 	}
+	return true
 }
 
 func (t *Table[T]) forget(id string) {
 	delete(t.cells, id)
 	if len(t.order) > 64 && len(t.order) > 2*len(t.cells) {
-		kept := t.order[:0]
-		for _, id := range t.order {
-			if t.cells[id] != nil {
-				kept = append(kept, id)
-			}
-		}
-		t.order = kept
+		t.order = slices.DeleteFunc(t.order, func(b birth) bool { return t.cell(b) == nil })
 	}
 }
 
