@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
 func TestAPatchChangesOnlyWhatItNames(t *testing.T) {
@@ -131,4 +134,34 @@ func TestALotDependsOnSeedShapeAndCountAlone(t *testing.T) {
 	if same == 200 {
 		t.Error("another seed gives the same faults")
 	}
+}
+
+func TestTheClockOffsetMovesEveryDateOfTheCloud(t *testing.T) {
+	key := testKey()
+	synctest.Test(t, func(t *testing.T) {
+		const offset = -60 * 24 * time.Hour
+		c := open(t, Config{SigningKey: key, OperatorKey: key, Knobs: Knobs{ClockOffset: offset}})
+		w := c.world.Load()
+		w.store.Primary(func(v replica.View) {
+			want := time.Now().Add(offset)
+			if !v.Now().Equal(want) {
+				t.Errorf("the services' views are of %v; the cloud has %v", v.Now(), want)
+			}
+			for _, u := range w.dir.Users.All(v) {
+				if !u.CreatedDateTime.Equal(want) {
+					t.Errorf("%s was made %v; the cloud has %v", u.DisplayName, u.CreatedDateTime, want)
+				}
+			}
+			for _, p := range w.dir.ServicePrincipals.All(v) {
+				if !p.CreatedDateTime.Equal(want) {
+					t.Errorf("%s was made %v; the cloud has %v", p.DisplayName, p.CreatedDateTime, want)
+				}
+			}
+			for _, a := range w.dir.Applications.All(v) {
+				if k := a.KeyCredentials; len(k) != 1 || !k[0].StartDateTime.Before(want) || k[0].StartDateTime.Before(want.Add(-2*time.Hour)) {
+					t.Errorf("the certificate of %s begins %v; the cloud has %v, and would refuse one of the future", a.DisplayName, k[0].StartDateTime, want)
+				}
+			}
+		})
+	})
 }

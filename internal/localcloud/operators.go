@@ -93,7 +93,7 @@ const operatorRights = "an application; Application Administrator; Owner of the 
 // seedOperators puts the people and sp-operator into the directory and returns what roles each principal gets in Azure.
 func (c *Cloud) seedOperators(w *world, tx replica.Tx) []granted {
 	var grants []granted
-	now := c.cfg.Now().UTC()
+	now := tx.Now().UTC()
 	hold := func(principal string, templates []string) {
 		for _, t := range templates {
 			m := directory.RoleMember{ID: t + "/" + principal, Template: t, PrincipalID: principal}
@@ -202,7 +202,7 @@ func (c *Cloud) registered(bundle []byte, app directory.Application) bool {
 		return false
 	}
 	for _, k := range app.KeyCredentials {
-		if bytes.Equal(k.Key, pair.Certificate[0]) && c.cfg.Now().AddDate(0, 0, 1).Before(k.EndDateTime) {
+		if bytes.Equal(k.Key, pair.Certificate[0]) && c.now().AddDate(0, 0, 1).Before(k.EndDateTime) {
 			return true
 		}
 	}
@@ -217,7 +217,7 @@ func (c *Cloud) operatorCertificate(w *world) ([]byte, directory.KeyCredential, 
 			return nil, directory.KeyCredential{}, err
 		}
 	}
-	now := c.cfg.Now().UTC()
+	now := c.now().UTC()
 	template := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(w.env.Random(15)), Subject: pkix.Name{CommonName: "sp-operator of a Leastkey local cloud"},
 		NotBefore: now.Add(-time.Hour).Truncate(time.Second), NotAfter: now.AddDate(1, 0, 0).Truncate(time.Second), KeyUsage: x509.KeyUsageDigitalSignature,

@@ -151,8 +151,9 @@ func (c *Cloud) emptyWorld(instance string, key *rsa.PrivateKey, life uint64) (*
 	if seed == 0 {
 		seed = c.cfg.Knobs.Seed
 	}
-	// The tables keep real time: a clock offset that is turned while the cloud runs must not make writes come from the future.
-	store := replica.New(replica.Options{Now: c.cfg.Now, Seed: seed})
+	// Replication keeps real time: a clock offset that is turned while the cloud runs must not make writes come from the future. What
+	// the services write and compare is the cloud's time.
+	store := replica.New(replica.Options{Now: c.cfg.Now, Clock: c.now, Seed: seed})
 	dir := directory.New(store, directory.Tenant{ID: c.cfg.TenantID, DisplayName: DefaultTenantName, Domain: c.cfg.Domain})
 	auth, err := authority.New(c.now, c.issuer, key)
 	if err != nil {

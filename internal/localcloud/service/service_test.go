@@ -54,7 +54,9 @@ func TestAnItemOfABatchGoesThroughTheGateIfThereIsOne(t *testing.T) {
 		want int
 	}{
 		{"without a gate the service answers", nil, http.StatusNoContent},
-		{"a gate may answer itself", func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, http.StatusTooManyRequests},
+		{"a gate may answer itself", func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, http.StatusTooManyRequests},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
