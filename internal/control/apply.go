@@ -75,10 +75,11 @@ func (c *change) tell(e api.Event) {
 func (c *change) subject(ctx context.Context) (*agent.Agent, error) {
 	p := c.req.Plan
 	if p == nil {
-		if c.req.Verb == agent.Revoke && c.c.SpecError != nil {
-			return c.recordedAgent(ctx)
+		a, err := c.named(c.req.Agent)
+		if err == nil || c.req.Verb != agent.Revoke {
+			return a, err
 		}
-		return c.named(c.req.Agent)
+		return c.recordedAgent(ctx, err)
 	}
 	w := c.c.Where
 	switch {
@@ -99,8 +100,9 @@ func (c *change) subject(ctx context.Context) (*agent.Agent, error) {
 	return a, nil
 }
 
-// recordedAgent lets a revoke work without a spec: what is recorded is enough to take it away.
-func (c *change) recordedAgent(ctx context.Context) (*agent.Agent, error) {
+// recordedAgent lets a revoke work where there is no spec, or one that no longer has the agent: what is recorded is enough to take it
+// away. unspecified is the error where it is not recorded either.
+func (c *change) recordedAgent(ctx context.Context, unspecified error) (*agent.Agent, error) {
 	name, err := c.recordedName(ctx, c.req.Agent)
 	if err != nil {
 		return nil, err
@@ -108,6 +110,13 @@ func (c *change) recordedAgent(ctx context.Context) (*agent.Agent, error) {
 	rec, err := c.record(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	open, err := c.c.Journal.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if c.c.SpecError == nil && open == nil && !rec.Provisioned() && len(rec.Generations) == 0 {
+		return nil, unspecified
 	}
 	a := &agent.Agent{Name: name, Kind: rec.Kind}
 	door := *c.Door
@@ -133,6 +142,11 @@ func (c *change) underLock(ctx context.Context) error {
 		return err
 	}
 	c.report.Digest, c.report.Findings = plan.Digest(), plan.Findings
+	if slices.ContainsFunc(plan.Steps, func(s agent.Step) bool { return s.Action == agent.MintKey }) {
+		if err := c.c.Provision.CheckKeystore(ctx, c.c.Where.TenantID, c.agent.Name); err != nil {
+			return c.enter(ctx, string(c.req.Verb), c.agent.Name, plan.Digest(), err)
+		}
+	}
 	if err := c.approve(ctx, plan); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/finding"
 )
 
-// Plan looks and decides, and changes nothing.
+// Plan looks and decides, and changes nothing. Where the plan must not go on, the answer holds its blockers and comes with an error.
 func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, error) {
 	a, err := d.named(r.Agent)
 	if err != nil {
@@ -31,6 +31,9 @@ func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, err
 		return api.PlanAnswer{}, err
 	}
 	plan, err := d.decide(ctx, a, r, "")
+	if err == nil {
+		err = blocked(plan.Blockers) // an answer without steps would pass for "nothing to do"
+	}
 	return api.PlanAnswer{Plan: plan, Digest: plan.Digest(), Open: open, As: who}, err
 }
 

@@ -70,6 +70,9 @@ func (c *command) runPlan(ctx context.Context, o planOptions) error {
 	defer file.discard()
 	return c.door(ctx, c.target, false, func(d Door) error {
 		ans, err := d.Plan(ctx, o.request(o.agent, verb))
+		if err != nil && o.json && len(ans.Plan.Blockers) > 0 {
+			return c.both(ans, err)
+		}
 		if err != nil {
 			return err
 		}

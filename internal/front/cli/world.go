@@ -34,6 +34,7 @@ type World struct {
 // before the first change of a plan that is not empty, and never after it.
 type Door interface {
 	Target() api.Resolved
+	// Plan may return an answer together with an error: its blockers then say why it must not go on.
 	Plan(context.Context, api.PlanRequest) (api.PlanAnswer, error)
 	// Apply, Revoke and Adopt may return a report together with an error: its steps then say how far they came.
 	Apply(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)

@@ -22,6 +22,17 @@ func entry(c *job.Call, generation string) string {
 	return c.Run.Plan.Tenant + "/" + c.Run.Agent + "#" + generation
 }
 
+// CheckKeystore tells whether keys can be made, before anything else is: it asks for one that cannot exist. A keystore that is locked, or
+// cannot be reached, answers something else than "there is none".
+func (p *Provision) CheckKeystore(ctx context.Context, tenant, name string) error {
+	ref := p.Keys.Ref(tenant + "/" + name + "#" + nonce())
+	_, err := p.Keys.Open(ctx, ref)
+	if err == nil || fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return fmt.Errorf("no key can be made in %s %s: %w", ref.Backend, ref.Store, err)
+}
+
 // mintKey makes a generation. Its id is journalled before the key exists, so that a key which a crash left behind can be found; its
 // certificate is made anew then, since nobody has seen the first one.
 func (p *Provision) mintKey() job.Handler {
