@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -215,24 +217,31 @@ func provisioned(s *story, ts *testscript.TestScript, args []string) {
 	for _, g := range spec.Grants(spec.Agents[agentName], role.Builtin()) {
 		want.Grants[g.Key()] = true
 	}
-	bad, err := s.attachedTo(ts).view.Provisioned(s.ctx, want)
-	ts.Check(err)
-	for _, b := range bad {
-		ts.Logf("the cloud: %s", b)
-	}
-	if len(bad) > 0 {
-		ts.Fatalf("the cloud has not exactly what it must have")
+	v := s.attachedTo(ts).view
+	s.settled(ts, "the cloud has not exactly what it must have", func() ([]string, error) { return v.Provisioned(s.ctx, want) })
+}
+
+// settled looks until nothing is wrong: replicas may lag behind what the program has waited for. A wrong thing that stays is told.
+func (s *story) settled(ts *testscript.TestScript, complaint string, look func() ([]string, error)) {
+	late := time.After(5 * time.Second)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		bad, err := look()
+		ts.Check(err)
+		if len(bad) == 0 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			ts.Fatalf("%s: %s", complaint, strings.Join(bad, "; "))
+		}
 	}
 }
 
 func revoked(s *story, ts *testscript.TestScript, args []string) {
 	needs(ts, args, 1, 2, "revoked PRINCIPAL [purged]")
-	bad, err := s.attachedTo(ts).view.Revoked(s.ctx, agentName, args[0], len(args) == 2)
-	ts.Check(err)
-	for _, b := range bad {
-		ts.Logf("the cloud: %s", b)
-	}
-	if len(bad) > 0 {
-		ts.Fatalf("something of the agent is left")
-	}
+	v := s.attachedTo(ts).view
+	s.settled(ts, "something of the agent is left", func() ([]string, error) { return v.Revoked(s.ctx, agentName, args[0], len(args) == 2) })
 }

@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite" // the driver of "sql"
@@ -122,7 +124,19 @@ func expire(s *story, ts *testscript.TestScript, args []string) {
 	}))
 }
 
-func sqlite(s *story, ts *testscript.TestScript, args []string) {
+// identity makes an age identity outside of what is swept: whoever has it lawfully has every key.
+func identity(s *story, ts *testscript.TestScript, args []string) {
+	needs(ts, args, 1, 1, "identity VAR")
+	id, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	dir, err := os.MkdirTemp("", "leastkey-story-")
+	ts.Check(err)
+	s.identity = filepath.Join(dir, "identity.txt")
+	ts.Check(os.WriteFile(s.identity, []byte(id.String()+"\n"), 0o600))
+	ts.Setenv(args[0], s.identity)
+}
+
+func statement(s *story, ts *testscript.TestScript, args []string) {
 	needs(ts, args, 2, 2, "sql FILE STATEMENT")
 	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
 	ts.Check(err)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// ownMachine is how the names of those stories begin that need something which other stories must not see; they have a test of their own.
+// ownMachine is how the names of those stories begin that need a keychain of their own; TestKeychain runs them.
 const ownMachine = "keychain"
 
 func TestStories(t *testing.T) {
@@ -81,10 +81,11 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"provisioned": with(provisioned), // provisioned [OTHERS]: the cloud has exactly what it must have
 		"revoked":     with(revoked),     // revoked PRINCIPAL [purged]: the cloud has nothing left
 		// what somebody does behind our back
-		"password": with(password), // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR
-		"foreign":  with(foreign),  // foreign OBJECT VAR: adds a certificate; its SHA-256 goes into VAR
-		"expire":   with(expire),   // expire: lets the agent's certificate run out
-		"sql":      with(sqlite),   // sql FILE STATEMENT
+		"password": with(password),  // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR
+		"foreign":  with(foreign),   // foreign OBJECT VAR: adds a certificate; its SHA-256 goes into VAR
+		"expire":   with(expire),    // expire: lets the agent's certificate run out
+		"sql":      with(statement), // sql FILE STATEMENT
+		"identity": with(identity),  // identity VAR: an age identity in a folder of its own; its file goes into VAR
 		// answers
 		"field": with(field), // field PATH WANT: of the JSON on stdout
 		"keep":  with(keep),  // keep VAR PATH: of the JSON on stdout

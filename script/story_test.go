@@ -2,6 +2,7 @@ package script_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -33,6 +34,8 @@ type story struct {
 	clouds     []*attached
 	tell       testscript.T
 	planted    map[string]string // for the stories that leak on purpose
+	identity   string            // the age identity of the story's own keystore
+	learnMore  func() error      // what else is secret; nil is nothing
 }
 
 // attached is a running cloud that the story looks at.
@@ -84,6 +87,9 @@ func (s *story) end() {
 	complain(s.learn())
 	complain(s.sweep.Files(s.work))
 	complain(s.databases())
+	if s.identity != "" {
+		complain(os.RemoveAll(filepath.Dir(s.identity)))
+	}
 	for _, l := range s.sweep.Leaks() {
 		bad = append(bad, "canary: "+l.String())
 	}
@@ -126,7 +132,21 @@ func (s *story) learn() error {
 		}
 		s.learnt[dir] = from
 	}
-	return nil
+	err := s.learnStore()
+	if s.learnMore != nil {
+		err = errors.Join(err, s.learnMore())
+	}
+	return err
+}
+
+// learnStore reads the keys of the story's own age keystore, which lies in the folder "store".
+func (s *story) learnStore() error {
+	dir := filepath.Join(s.work, "store")
+	if _, err := os.Stat(dir); s.identity == "" || err != nil {
+		return nil
+	}
+	_, err := s.watch.AgeStore(canary.PrivateKey, dir, s.identity)
+	return err
 }
 
 // fingerprint changes with the files of a run folder in which secrets lie.
