@@ -44,6 +44,11 @@ func New(cfg Config) (*Cloud, error) {
 	if err := cfg.Knobs.Check(); err != nil {
 		return nil, err
 	}
+	for _, name := range cfg.SANs {
+		if err := checkSAN(name); err != nil {
+			return nil, err
+		}
+	}
 	c := &Cloud{cfg: cfg, ids: newSource(cfg.Seed, 1<<63)}
 	c.knobs.Store(&cfg.Knobs)
 	c.listening.Store(&map[string]gate{})

@@ -54,7 +54,7 @@ type Config struct {
 	LogFile string
 
 	Listen           string   // address without port: loopback, or a private address or a name that resolves to one; "" means 127.0.0.1
-	SANs             []string // further DNS names and addresses in the TLS certificate; off loopback the first is the host of the URLs
+	SANs             []string // further host names and private addresses in the TLS certificate; off loopback the first is the host of the URLs
 	Ports            Ports    // 0 means the port of the last run if it is free, else any
 	ManagementSocket string   // path of a Unix socket for the management API; "" means a loopback port
 

@@ -58,6 +58,9 @@ func (n *network) open(ctx context.Context, c *Cloud) error {
 		if host = c.cfg.Listen; len(sans) > 0 {
 			host = sans[0]
 		}
+		if err := checkSAN(host); err != nil {
+			return err
+		}
 		sans = append([]string{host, ip.String()}, sans...)
 	}
 	if !ip.IsLoopback() {

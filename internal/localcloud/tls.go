@@ -118,14 +118,25 @@ func readCA(dir string) (*ca, error) {
 	return &ca{cert: cert, key: pair.PrivateKey.(crypto.Signer), pem: certPEM}, nil
 }
 
-// serves tells whether the authority is good for another day and may sign for every name.
+// serves tells whether the authority is good for another day and may sign for the names, and for nothing else: one that may sign for
+// more, from a run with other names, is not gone on with.
 func (c *ca) serves(n names, now time.Time) bool {
 	domains, ranges := n.permitted()
-	return now.After(c.cert.NotBefore) && now.AddDate(0, 0, 1).Before(c.cert.NotAfter) &&
-		!slices.ContainsFunc(domains, func(d string) bool { return !slices.Contains(c.cert.PermittedDNSDomains, d) }) &&
-		!slices.ContainsFunc(ranges, func(r *net.IPNet) bool {
-			return !slices.ContainsFunc(c.cert.PermittedIPRanges, func(p *net.IPNet) bool { return p.String() == r.String() })
-		})
+	return now.After(c.cert.NotBefore) && now.AddDate(0, 0, 1).Before(c.cert.NotAfter) && c.cert.PermittedDNSDomainsCritical &&
+		sameSet(domains, c.cert.PermittedDNSDomains) && sameSet(texts(ranges), texts(c.cert.PermittedIPRanges))
+}
+
+func sameSet(a, b []string) bool {
+	set := func(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
+	return slices.Equal(set(a), set(b))
+}
+
+func texts(ranges []*net.IPNet) []string {
+	s := make([]string, len(ranges))
+	for i, r := range ranges {
+		s[i] = r.String()
+	}
+	return s
 }
 
 func newCA(n names, now time.Time) (*ca, []byte, error) {
