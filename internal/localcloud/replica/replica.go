@@ -160,6 +160,8 @@ type Table[T any] struct {
 	cells   map[string]*cell[T]
 	order   []birth
 	entries map[string]map[string]map[string]int // index → key → id → how many retained versions have it
+	newest  map[string]map[string]int            // index → key → how many objects have it in their newest version
+	objects int                                  // how many objects have a newest version that is not a deletion
 }
 
 // NewTable adds a table to the store. index names functions that give the keys under which By finds an object; keys are compared as
@@ -174,9 +176,10 @@ func NewTable[T any](s *Store, name string, index map[string]func(T) []string) *
 }
 
 func (t *Table[T]) reset() {
-	t.cells, t.order, t.entries = map[string]*cell[T]{}, nil, map[string]map[string]map[string]int{}
+	t.cells, t.order, t.objects = map[string]*cell[T]{}, nil, 0
+	t.entries, t.newest = map[string]map[string]map[string]int{}, map[string]map[string]int{}
 	for name := range t.index {
-		t.entries[name] = map[string]map[string]int{}
+		t.entries[name], t.newest[name] = map[string]map[string]int{}, map[string]int{}
 	}
 }
 
@@ -217,17 +220,7 @@ type hit[T any] struct {
 }
 
 // All returns every object that the view shows, oldest first.
-func (t *Table[T]) All(v View) []T {
-	var all []T
-	for _, b := range t.order {
-		if c := t.cell(b); c != nil {
-			if p := t.visible(v, b.id, c); p != nil {
-				all = append(all, *p)
-			}
-		}
-	}
-	return all
-}
+func (t *Table[T]) All(v View) []T { return slices.Collect(t.Each(v)) }
 
 // cell is the object that was born at that place, nil if it is forgotten.
 func (t *Table[T]) cell(b birth) *cell[T] {
@@ -271,6 +264,10 @@ func (t *Table[T]) append(id string, ver version[T], now time.Time) {
 		t.cells[id] = c
 		t.order = append(t.order, birth{id, c.born})
 	}
+	if n := len(c.versions); n > 0 {
+		t.tally(c.versions[n-1].value, -1)
+	}
+	t.tally(ver.value, +1)
 	c.versions = append(c.versions, ver)
 	t.count(id, ver.value, +1)
 	if !t.prune(id, c, now) {
