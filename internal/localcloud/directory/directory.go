@@ -191,10 +191,10 @@ type Policy struct {
 
 // Directory is the tables of the tenant.
 //
-// Indexes. Applications: appId, displayName (lower case), uniqueName (kept by deleted ones too), owner, identifierUri.
-// ServicePrincipals: appId, displayName (lower case), servicePrincipalName, owner. Users: upn (lower case). Groups: displayName
-// (lower case), member. FederatedCredentials: parent. AppRoleAssignments: principal, resource. PermissionGrants: client. RoleMembers:
-// principal, template.
+// Indexes. Applications: appId, displayName (lower case), namePrefix (see [PrefixKey]), uniqueName (kept by deleted ones too), owner,
+// identifierUri, createdBy (app id), deleted (key "true"). ServicePrincipals: appId, displayName, namePrefix, servicePrincipalName,
+// owner, deleted. Users: upn (lower case), namePrefix. Groups: displayName, namePrefix, member. FederatedCredentials: parent.
+// AppRoleAssignments: principal, resource. PermissionGrants: client, resource. RoleMembers: principal, template.
 //
 // Objects in the recycle bin stay in their table with DeletedDateTime set; [Application.Live] and [ServicePrincipal.Live] tell.
 type Directory struct {
@@ -222,19 +222,35 @@ func New(s *replica.Store, t Tenant) *Directory {
 	type keys[T any] = map[string]func(T) []string
 	one := func(k string) []string { return []string{k} }
 	fold := func(k string) []string { return []string{strings.ToLower(k)} }
+	binned := func(live bool) []string {
+		if live {
+			return nil
+		}
+		return one("true")
+	}
 	return &Directory{
 		Tenant: t,
 		Store:  s,
 		Users: replica.NewTable(s, "users", keys[User]{
-			"upn": func(u User) []string { return fold(u.UserPrincipalName) },
+			"upn":        func(u User) []string { return fold(u.UserPrincipalName) },
+			"namePrefix": func(u User) []string { return prefixKeys(u.DisplayName) },
 		}),
 		Groups: replica.NewTable(s, "groups", keys[Group]{
 			"displayName": func(g Group) []string { return fold(g.DisplayName) },
+			"namePrefix":  func(g Group) []string { return prefixKeys(g.DisplayName) },
 			"member":      func(g Group) []string { return g.Members },
 		}),
 		Applications: replica.NewTable(s, "applications", keys[Application]{
 			"appId":         func(a Application) []string { return one(a.AppID) },
 			"displayName":   func(a Application) []string { return fold(a.DisplayName) },
+			"namePrefix":    func(a Application) []string { return prefixKeys(a.DisplayName) },
+			"deleted":       func(a Application) []string { return binned(a.Live()) },
+			"createdBy": func(a Application) []string {
+				if a.CreatedByAppID == "" {
+					return nil
+				}
+				return one(a.CreatedByAppID)
+			},
 			"owner":         func(a Application) []string { return a.Owners },
 			"identifierUri": func(a Application) []string { return a.IdentifierURIs },
 			"uniqueName": func(a Application) []string {
@@ -247,6 +263,8 @@ func New(s *replica.Store, t Tenant) *Directory {
 		ServicePrincipals: replica.NewTable(s, "servicePrincipals", keys[ServicePrincipal]{
 			"appId":                func(p ServicePrincipal) []string { return one(p.AppID) },
 			"displayName":          func(p ServicePrincipal) []string { return fold(p.DisplayName) },
+			"namePrefix":           func(p ServicePrincipal) []string { return prefixKeys(p.DisplayName) },
+			"deleted":              func(p ServicePrincipal) []string { return binned(p.Live()) },
 			"servicePrincipalName": func(p ServicePrincipal) []string { return p.ServicePrincipalNames },
 			"owner":                func(p ServicePrincipal) []string { return p.Owners },
 		}),
@@ -258,7 +276,8 @@ func New(s *replica.Store, t Tenant) *Directory {
 			"resource":  func(a AppRoleAssignment) []string { return one(a.ResourceID) },
 		}),
 		PermissionGrants: replica.NewTable(s, "oauth2PermissionGrants", keys[PermissionGrant]{
-			"client": func(g PermissionGrant) []string { return one(g.ClientID) },
+			"client":   func(g PermissionGrant) []string { return one(g.ClientID) },
+			"resource": func(g PermissionGrant) []string { return one(g.ResourceID) },
 		}),
 		RoleMembers: replica.NewTable(s, "directoryRoleMembers", keys[RoleMember]{
 			"principal": func(m RoleMember) []string { return one(m.PrincipalID) },
@@ -266,6 +285,33 @@ func New(s *replica.Store, t Tenant) *Directory {
 		}),
 		Policies: replica.NewTable(s, "policies", keys[Policy]{}),
 	}
+}
+
+// prefixKeys are the beginnings of a name whose length is a power of two, lower case: few enough to be kept for every object, and enough
+// to find those of any beginning without looking at the rest.
+func prefixKeys(name string) []string {
+	name = strings.ToLower(name)
+	var keys []string
+	for n := 1; n <= len(name) && n <= maxPrefix; n *= 2 {
+		keys = append(keys, name[:n])
+	}
+	return keys
+}
+
+const maxPrefix = 64
+
+// PrefixKey is the key of the index namePrefix under which every object is whose name begins with prefix, and others. An empty prefix
+// has none.
+func PrefixKey(prefix string) (key string, ok bool) {
+	prefix = strings.ToLower(prefix)
+	if prefix == "" {
+		return "", false
+	}
+	n := 1
+	for 2*n <= len(prefix) && 2*n <= maxPrefix {
+		n *= 2
+	}
+	return prefix[:n], true
 }
 
 // GroupsOf returns the ids of every group that has the principal as a member, directly or through other groups.

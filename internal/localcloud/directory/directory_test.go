@@ -2,6 +2,7 @@ package directory
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
@@ -52,6 +53,40 @@ func TestWhatLiesInTheRecycleBinIsNoPrincipal(t *testing.T) {
 			if got := d.PrincipalType(v, id); got != want {
 				t.Errorf("type of %s is %q, want %q", id, got, want)
 			}
+		}
+	})
+}
+
+func TestANameIsFoundByEveryBeginningOfIt(t *testing.T) {
+	s := replica.New(replica.Options{})
+	d := New(s, Tenant{ID: "t"})
+	names := []string{"Polyclaw-runtime", "polyclaw-Runtime of a name that is longer than the longest key of the index, by far", "poly", "İstanbul", "x"}
+	err := s.Write(func(tx replica.Tx) error {
+		for _, n := range names {
+			d.Applications.Put(tx, n, Application{ID: n, DisplayName: n})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Primary(func(v replica.View) {
+		for _, n := range names {
+			for end := 1; end <= len(n); end++ {
+				key, ok := PrefixKey(n[:end])
+				if !ok || !strings.HasPrefix(strings.ToLower(n[:end]), key) {
+					t.Fatalf("key of %q is %q", n[:end], key)
+				}
+				if n == "İstanbul" && end < 3 {
+					continue // a beginning that ends inside of a character is none
+				}
+				if !slices.ContainsFunc(d.Applications.By(v, "namePrefix", key), func(a Application) bool { return a.ID == n }) {
+					t.Errorf("%q is not found by %q", n, n[:end])
+				}
+			}
+		}
+		if _, ok := PrefixKey(""); ok {
+			t.Error("an empty beginning has a key")
 		}
 	})
 }
