@@ -29,6 +29,7 @@ type Hooks struct {
 	Transport func(http.RoundTripper) http.RoundTripper
 	Journal   func(control.Journal) control.Journal
 	State     func(control.State) control.State
+	Ledger    func(control.Ledger) control.Ledger
 	Keys      func(provision.Keystore) provision.Keystore
 	Env       func(provision.EnvFile) provision.EnvFile
 }

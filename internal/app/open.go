@@ -266,6 +266,9 @@ func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
 	if a.Hooks.State != nil {
 		m.state = a.Hooks.State(m.state)
 	}
+	if a.Hooks.Ledger != nil {
+		m.ledger = a.Hooks.Ledger(m.ledger)
+	}
 	return m, nil
 }
 

@@ -88,6 +88,9 @@ func (c *change) subject(ctx context.Context) (*agent.Agent, error) {
 	case p.Cloud != w.Cloud || p.Instance != w.Instance || !strings.EqualFold(p.Tenant, w.TenantID):
 		return nil, fault.New(fault.Refused, fmt.Sprintf("the plan is for cloud %s, tenant %s; this is cloud %s, tenant %s", p.Cloud, p.Tenant, w.Cloud, w.TenantID), "use --cloud and --tenant, or the leastkey.yaml that it was made from")
 	}
+	if err := p.Sound(); err != nil {
+		return nil, &fault.Error{Code: fault.Refused, Err: err, Hint: "make the plan anew"}
+	}
 	if bad := p.Spec.Validate(c.c.Roles); len(bad) > 0 {
 		return nil, fault.New(fault.Refused, "the plan's spec is not valid: "+bad[0].Field+": "+bad[0].Message, "make the plan anew")
 	}

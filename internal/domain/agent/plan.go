@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -114,6 +115,26 @@ func (p Plan) Step(id string) (Step, bool) {
 		return Step{}, false
 	}
 	return p.Steps[i], true
+}
+
+// Sound tells what is wrong with the order of the steps: an id that is there twice, or a step that waits for one that is not before it.
+// A plan of ours is sound; one from a file may say anything.
+func (p Plan) Sound() error {
+	at := map[string]int{}
+	for i, s := range p.Steps {
+		if _, twice := at[s.ID]; twice {
+			return fmt.Errorf("the plan has two steps %q", s.ID)
+		}
+		at[s.ID] = i
+	}
+	for i, s := range p.Steps {
+		for _, id := range s.After {
+			if j, in := at[id]; in && j >= i {
+				return fmt.Errorf("step %q of the plan waits for %q, which is not before it", s.ID, id)
+			}
+		}
+	}
+	return nil
 }
 
 // Digest is the SHA-256, in hex, of the plan's canonical JSON without its findings: what an approver pins. Equal specs and

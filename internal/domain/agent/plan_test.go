@@ -94,6 +94,24 @@ func TestAPlanSurvivesJSON(t *testing.T) {
 	}
 }
 
+func TestSound(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps []agent.Step
+		want  bool
+	}{
+		"no steps":                       {nil, true},
+		"one after the other":            {[]agent.Step{{ID: "a"}, {ID: "b", After: []string{"a"}}}, true},
+		"after a step of the other half": {[]agent.Step{{ID: "b", After: []string{"a"}}}, true},
+		"twice":                          {[]agent.Step{{ID: "a"}, {ID: "a"}}, false},
+		"after itself":                   {[]agent.Step{{ID: "a", After: []string{"a"}}}, false},
+		"after each other":               {[]agent.Step{{ID: "a", After: []string{"b"}}, {ID: "b", After: []string{"a"}}}, false},
+	} {
+		if err := (agent.Plan{Steps: c.steps}).Sound(); (err == nil) != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestOnly(t *testing.T) {
 	drift := inOrder()
 	older(&drift)

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -201,6 +202,9 @@ func TestEveryPlanCanBeSplit(t *testing.T) {
 		p := agent.Diff(s, "bot", o, opt)
 		plane := rapid.SampledFrom([]agent.Plane{agent.Graph, agent.ARM}).Draw(t, "plane")
 		half, rest := p.Only(plane)
+		if err := errors.Join(half.Sound(), rest.Sound()); err != nil {
+			t.Error(err)
+		}
 		count := map[string]int{}
 		for _, h := range []agent.Plan{half, rest} {
 			for _, step := range h.Steps {

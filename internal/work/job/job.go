@@ -212,21 +212,12 @@ func (r *Runner) prepare(ctx context.Context, run agent.Run) (*execution, error)
 
 // sensible refuses a plan that cannot be run: one that comes from a file may say anything.
 func (x *execution) sensible() error {
-	at := map[string]int{}
-	for i, s := range x.run.Plan.Steps {
-		if _, twice := at[s.ID]; twice {
-			return fault.Newf(fault.Invalid, "the plan has two steps %q", s.ID)
-		}
+	if err := x.run.Plan.Sound(); err != nil {
+		return &fault.Error{Code: fault.Invalid, Err: err}
+	}
+	for _, s := range x.run.Plan.Steps {
 		if _, ok := x.Handlers[s.Action]; !ok {
 			return fault.Newf(fault.Invalid, "the plan has a step that this version does not know: %s", s.Action)
-		}
-		at[s.ID] = i
-	}
-	for i, s := range x.run.Plan.Steps {
-		for _, id := range s.After {
-			if j, in := at[id]; in && j >= i {
-				return fault.Newf(fault.Invalid, "step %q of the plan waits for %q, which is not before it", s.ID, id)
-			}
 		}
 	}
 	return nil
