@@ -241,10 +241,10 @@ func New(s *replica.Store, t Tenant) *Directory {
 			"member":      func(g Group) []string { return g.Members },
 		}),
 		Applications: replica.NewTable(s, "applications", keys[Application]{
-			"appId":         func(a Application) []string { return one(a.AppID) },
-			"displayName":   func(a Application) []string { return fold(a.DisplayName) },
-			"namePrefix":    func(a Application) []string { return prefixKeys(a.DisplayName) },
-			"deleted":       func(a Application) []string { return binned(a.Live()) },
+			"appId":       func(a Application) []string { return one(a.AppID) },
+			"displayName": func(a Application) []string { return fold(a.DisplayName) },
+			"namePrefix":  func(a Application) []string { return prefixKeys(a.DisplayName) },
+			"deleted":     func(a Application) []string { return binned(a.Live()) },
 			"createdBy": func(a Application) []string {
 				if a.CreatedByAppID == "" {
 					return nil

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/leastkey/leastkey/internal/localcloud/graph/odata"
 )
 
 // maxBatch is how many requests a batch has at most (Microsoft Graph, "Combine multiple HTTP requests using JSON batching").
@@ -24,6 +26,21 @@ type batchItem struct {
 	Headers   map[string]string `json:"headers"`
 	Body      json.RawMessage   `json:"body"`
 	DependsOn []string          `json:"dependsOn"`
+}
+
+// target is the url of the request below a version.
+func (i batchItem) target(version string) (*url.URL, error) {
+	return url.Parse("/" + version + "/" + strings.TrimLeft(i.URL, "/"))
+}
+
+// batch tells whether the request is a batch itself, however its path is escaped: it is read as the router will read it.
+func (i batchItem) batch() bool {
+	target, err := i.target("v1.0")
+	if err != nil {
+		return false // which its own answer says
+	}
+	segments, err := odata.ParsePath(strings.TrimPrefix(target.EscapedPath(), "/"))
+	return err == nil && len(segments) > 1 && strings.EqualFold(segments[1].Name, "$batch")
 }
 
 // batch answers each request by itself. A request runs after those it depends on, and not at all if one of them failed.
@@ -70,7 +87,7 @@ func arrange(items []batchItem) ([]batchItem, error) {
 		if _, twice := byID[item.ID]; item.ID == "" || twice {
 			return nil, badBatch("Duplicate or empty request id '" + item.ID + "' in the batch.")
 		}
-		if item.URL == "" || strings.Contains(item.URL, "://") || strings.Contains(strings.ToLower(item.URL), "$batch") {
+		if item.URL == "" || strings.Contains(item.URL, "://") || item.batch() {
 			return nil, badBatch("The url of request '" + item.ID + "' must be relative and not itself a batch.")
 		}
 		byID[item.ID] = item
@@ -100,9 +117,10 @@ func arrange(items []batchItem) ([]batchItem, error) {
 	return order, nil
 }
 
-// item runs one request of a batch as the caller of the batch.
+// item runs one request of a batch as the caller of the batch: a request cannot bring a token of its own. It goes through the gate like
+// any other request, so it is throttled and logged by itself.
 func (c *call) item(in batchItem) object {
-	target, err := url.Parse("/" + c.version + "/" + strings.TrimLeft(in.URL, "/"))
+	target, err := in.target(c.version)
 	if err != nil || len(in.Body) > 0 && !hasContentType(in.Headers) {
 		return object{"status": http.StatusBadRequest, "headers": object{"Content-Type": "application/json"}, "body": object{"error": object{
 			"code": "BadRequest", "message": "Write request id : " + in.ID + " does not contain Content-Type header or body, or its url is not valid.",
@@ -110,13 +128,14 @@ func (c *call) item(in batchItem) object {
 	}
 	inner := c.r.Clone(c.r.Context())
 	inner.Method, inner.URL, inner.RequestURI = strings.ToUpper(in.Method), target, target.RequestURI()
-	inner.Header = http.Header{"Authorization": c.r.Header["Authorization"]}
+	inner.Header = http.Header{}
 	for name, value := range in.Headers {
 		inner.Header.Set(name, value)
 	}
+	inner.Header["Authorization"] = c.r.Header["Authorization"]
 	inner.Body, inner.ContentLength = io.NopCloser(bytes.NewReader(in.Body)), int64(len(in.Body))
 	w := &recorder{header: http.Header{}, status: http.StatusOK}
-	c.s.ServeHTTP(w, inner)
+	c.s.env.Item(c.s, w, inner)
 	answer := object{"status": w.status}
 	headers := object{}
 	for name := range w.header {
