@@ -79,7 +79,7 @@ type Ports struct {
 	Vaults     map[string]int `json:"vaults"` // by vault name
 }
 
-// Hooks let a test act at an exact point of a request. They run in the request's own goroutine and see neither body nor answer. nil
+// Hooks let a test act at an exact point of a request, and of each request of a batch. They run in the request's own goroutine and see neither body nor answer. nil
 // means none.
 type Hooks struct {
 	Before func(*http.Request) // the request has come through the faults; its effect has not happened

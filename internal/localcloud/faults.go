@@ -81,6 +81,18 @@ func lot(k Knobs, r *rand.Rand) fault {
 	return f
 }
 
+// inside is the lot as a request of a batch meets it: it has no connection of its own, so one that was to be cut times out behind the
+// service that takes batches apart.
+func (f fault) inside() fault {
+	switch f.kind {
+	case dropBefore:
+		f.kind, f.status = serverError, http.StatusGatewayTimeout
+	case dropAfter:
+		f.kind, f.status = serverErrorAfter, http.StatusGatewayTimeout
+	}
+	return f
+}
+
 // shape hashes a request without what is different from run to run: ids, and names that contain one.
 func shape(plane, method, path string) uint64 {
 	h := fnv.New64a()

@@ -20,8 +20,9 @@ type Request struct {
 	Plane   string    `json:"plane"` // login, graph, arm or vault
 	Vault   string    `json:"vault,omitempty"`
 	Method  string    `json:"method"`
-	URL     string    `json:"url"`    // path and query
-	Status  int       `json:"status"` // 0: the connection was cut, or the client went away
+	URL     string    `json:"url"`             // path and query
+	Batch   bool      `json:"batch,omitempty"` // of a Graph batch, whose own line comes after those of its requests
+	Status  int       `json:"status"`          // 0: the connection was cut, or the client went away
 	Ms      float64   `json:"ms"`
 	AppID   string    `json:"appid,omitempty"` // what the token says; refused tokens say it too
 	Object  string    `json:"oid,omitempty"`
@@ -37,7 +38,23 @@ type Count struct {
 	Faults   uint64 `json:"faults"`
 }
 
-const remembered = 8192 // lines of the log in memory
+// Bounds of the log in memory: its lines, and in bytes what a caller may put into one.
+const (
+	remembered = 8192
+	maxURL     = 2048
+	maxAgent   = 256
+	maxClient  = 64
+	maxMethod  = 16
+)
+
+// bounded is s, or its beginning and an ellipsis. It is a copy always: a method or path that net/http has read is a piece of the whole
+// request line, and would keep that alive.
+func bounded(s string, most int) string {
+	if len(s) <= most {
+		return strings.Clone(s)
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
 
 // requestLog keeps the last requests, and all of them in a file if there is one.
 type requestLog struct {
@@ -161,11 +178,11 @@ func (l *requestLog) close() error {
 // describe is what the log says of a request before it is answered.
 func describe(plane, vault string, r *http.Request) Request {
 	e := Request{
-		Plane: plane, Vault: vault, Method: r.Method, URL: shown(r.URL),
-		Client: r.Header.Get("client-request-id"), Agent: r.UserAgent(),
+		Plane: plane, Vault: vault, Method: bounded(r.Method, maxMethod), URL: bounded(shown(r.URL), maxURL),
+		Client: bounded(r.Header.Get("client-request-id"), maxClient), Agent: bounded(r.UserAgent(), maxAgent),
 	}
 	if e.Client == "" {
-		e.Client = r.Header.Get("x-ms-client-request-id")
+		e.Client = bounded(r.Header.Get("x-ms-client-request-id"), maxClient)
 	}
 	e.AppID, e.Object = caller(r.Header.Get("Authorization"))
 	return e

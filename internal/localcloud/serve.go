@@ -36,7 +36,7 @@ func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case throttled, serverError:
 		refuse(out, r, g.plane, f, c.now(), c.ids.GUID())
 	default:
-		g.effect(out, r)
+		c.effect(g.next(c.world.Load()), out, r)
 	}
 	switch f.kind {
 	case dropAfter:
@@ -56,14 +56,39 @@ func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.send(w)
 }
 
-func (g gate) effect(w http.ResponseWriter, r *http.Request) {
-	if f := g.c.cfg.Hooks.Before; f != nil {
+func (c *Cloud) effect(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if f := c.cfg.Hooks.Before; f != nil {
 		f(r)
 	}
-	g.next(g.c.world.Load()).ServeHTTP(w, r)
-	if f := g.c.cfg.Hooks.After; f != nil {
+	h.ServeHTTP(w, r)
+	if f := c.cfg.Hooks.After; f != nil {
 		f(r)
 	}
+}
+
+// item answers one request of a Graph batch: it draws a fault of its own and has its own line in the log, as the service throttles
+// the requests of a batch one by one (Microsoft Graph, "Throttling and batching"). Latency is the batch's, whose requests run at once.
+func (c *Cloud) item(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	f := c.faults.draw(c.Knobs(), planeGraph, r).inside()
+	entry := describe(planeGraph, "", r)
+	entry.Fault, entry.Batch = string(f.kind), true
+	start := c.cfg.Now()
+	entry.Time = start.UTC()
+	defer func() {
+		entry.Ms = float64(c.cfg.Now().Sub(start)) / float64(time.Millisecond)
+		c.log.add(entry)
+	}()
+	out := newAnswer()
+	if f.kind == none || f.kind == serverErrorAfter {
+		c.effect(next, out, r)
+	}
+	if f.kind != none {
+		out = newAnswer()
+		refuse(out, r, planeGraph, f, c.now(), c.ids.GUID())
+	}
+	entry.Status = max(out.status, http.StatusOK)
+	entry.Request = requestID(out.header)
+	out.send(w)
 }
 
 // cutUnless gives up the connection of a client that is gone.

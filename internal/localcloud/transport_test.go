@@ -1,16 +1,21 @@
 package localcloud
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 )
 
 func TestInProcessRequestsWaitInVirtualTime(t *testing.T) {
@@ -155,6 +160,75 @@ func TestTheLogKeepsNoSecret(t *testing.T) {
 		if !strings.Contains(string(b), strings.ReplaceAll(want, "&", `\u0026`)) {
 			t.Errorf("the log lacks %s: %s", want, b)
 		}
+	}
+}
+
+func TestTheLogDoesNotGrowWithWhatCallersSend(t *testing.T) {
+	const requests, size = 200, 64 << 10
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	var l requestLog
+	l.counts = map[string]Count{}
+	before := heap()
+	for i := range requests {
+		long := strings.Repeat("é", size/2)
+		// As net/http reads it: method and target are pieces of one line.
+		raw := fmt.Sprintf("GET /v1.0/%s?$filter=%s&n=%d HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nClient-Request-Id: %s\r\n\r\n", long, long, i, long, long)
+		if i%2 == 0 {
+			raw = fmt.Sprintf("GET /v1.0/a?%s=%d HTTP/1.1\r\nHost: x\r\n\r\n", long, i)
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
+		must(t, err)
+		e := describe(planeGraph, "", r)
+		l.add(e)
+		if len(e.URL) > maxURL+3 || len(e.Agent) > maxAgent+3 || len(e.Client) > maxClient+3 || !utf8.ValidString(e.URL+e.Agent+e.Client) {
+			t.Fatalf("logged %d bytes of URL, %d of agent, %d of id", len(e.URL), len(e.Agent), len(e.Client))
+		}
+	}
+	if grown := heap() - before; grown > requests*4<<10 {
+		t.Errorf("%d requests of %d kB keep %d kB", requests, size>>10, grown>>10)
+	}
+	if len(l.since(0)) != requests {
+		t.Error("a line is missing")
+	}
+}
+
+func TestEachRequestOfABatchHasItsOwnFaultAndLine(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		knobs  Knobs
+		status int
+		effect bool
+		fault  string
+	}{
+		{"a healthy one is answered", Knobs{}, 204, true, ""},
+		{"a throttled one has no effect", Knobs{Throttle: 1, RetryAfterShare: 1, RetryAfter: 7 * time.Second}, 429, false, "throttled"},
+		{"a failed one may have had one", Knobs{ServerError: 1, ServerErrorAfterEffect: 1}, 0, true, "server-error-after-effect"},
+		{"one that would be cut off early times out", Knobs{DropBefore: 1}, 504, false, "server-error"},
+		{"one that would be cut off late times out after its effect", Knobs{DropAfter: 1}, 504, true, "server-error-after-effect"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			hooks := 0
+			c := open(t, Config{Knobs: row.knobs, Hooks: Hooks{Before: func(*http.Request) { hooks++ }, After: func(*http.Request) { hooks++ }}})
+			effect := false
+			next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { effect = true; w.WriteHeader(204) })
+			w := httptest.NewRecorder()
+			c.world.Load().env.Item(next, w, httptest.NewRequest(http.MethodPost, "/v1.0/applications", nil))
+			if row.status != 0 && w.Code != row.status || row.status == 0 && w.Code < 500 || effect != row.effect || hooks == 2 != effect {
+				t.Errorf("status %d, effect %v, %d hooks", w.Code, effect, hooks)
+			}
+			if row.status == 429 && w.Header().Get("Retry-After") != "7" {
+				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
+			}
+			log := c.Requests()
+			if len(log) != 1 || log[0].Fault != row.fault || log[0].Status != w.Code || !log[0].Batch || log[0].URL != "/v1.0/applications" {
+				t.Errorf("log: %+v", log)
+			}
+		})
 	}
 }
 

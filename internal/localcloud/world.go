@@ -163,7 +163,7 @@ func (c *Cloud) emptyWorld(instance string, key *rsa.PrivateKey, life uint64) (*
 	env := service.Env{
 		Dir: dir, Auth: auth, Now: c.now,
 		TokenLifetime: func() time.Duration { return c.Knobs().lifetime() },
-		Endpoints:     c.Endpoints, NewID: ids.GUID, Random: ids.Bytes,
+		Endpoints:     c.Endpoints, NewID: ids.GUID, Random: ids.Bytes, Gate: c.item,
 	}
 	w := &world{instance: instance, store: store, dir: dir, env: env, vaults: map[string]http.Handler{}}
 	w.login = entra.New(env)
