@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +16,6 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
-	"github.com/leastkey/leastkey/internal/domain/role"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/provision"
 )
@@ -42,13 +43,18 @@ type change struct {
 	began    time.Time
 	requests int
 	report   api.Report
+	own      *agent.Spec // the spec in force here, where a plan file brings its own; nil if there is none
 }
 
 func (d *Door) change(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
 	c := &change{Door: d, req: r, events: events, began: time.Now(), requests: d.c.Requests()}
 	a, err := c.subject(ctx)
 	if err != nil {
-		return api.Report{}, err
+		asked := r.Agent
+		if r.Plan != nil {
+			asked = r.Plan.Agent
+		}
+		return api.Report{}, d.enter(ctx, string(r.Verb), asked, "", err)
 	}
 	c.agent = a
 	c.report = api.Report{Agent: a.Name, Kind: a.Kind, Cloud: d.c.Where.Cloud, TenantID: d.c.Where.TenantID}
@@ -93,6 +99,10 @@ func (c *change) subject(ctx context.Context) (*agent.Agent, error) {
 	}
 	if bad := p.Spec.Validate(c.c.Roles); len(bad) > 0 {
 		return nil, fault.New(fault.Refused, "the plan's spec is not valid: "+bad[0].Field+": "+bad[0].Message, "make the plan anew")
+	}
+	if c.c.SpecError == nil {
+		own := c.c.Spec
+		c.own = &own
 	}
 	door := *c.Door
 	door.c.Spec, door.c.SpecError = *p.Spec, nil
@@ -165,35 +175,90 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	if err != nil || open == nil {
 		return false, err
 	}
-	name := c.agent.Name
-	if open.Verb == agent.Revoke && c.req.Verb == agent.Apply {
-		return true, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name)
+	name, w := c.agent.Name, c.c.Where
+	switch {
+	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+first(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
+	case open.Verb == agent.Revoke && c.req.Verb == agent.Apply:
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
+	case !c.req.Pinned(open.Digest):
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest),
+			"finish it first: leastkey "+string(open.Verb)+" "+name+" --digest "+api.ShortDigest(open.Digest)))
 	}
 	same := open.Verb == c.req.Verb && c.sameSpec(*open, c.agent) && c.req.Only == "" && c.sameWish(open.Plan)
 	if c.req.Plan != nil {
 		same = open.Digest == c.req.Plan.Digest()
 	}
-	if !same {
-		if err := c.enter(ctx, "settle", name, open.Digest, nil); err != nil {
-			return true, err
-		}
-		c.tell(api.Event{At: time.Now(), Agent: name, Status: api.Waiting, Detail: "bringing the run that was stopped to rest"})
-		if err := c.runner().Settle(ctx, *open); fault.Is(err, fault.Corrupt) {
-			return true, err
-		} else if err != nil {
-			return true, &fault.Error{Code: fault.Stopped, Op: "an earlier run is still open", Err: err, Hint: fault.Hint(err)}
-		}
-		return false, c.c.Journal.Finish(ctx, open.ID, agent.RunSuperseded)
+	if !same && !c.forgotten(ctx, *open) {
+		return false, c.settle(ctx, *open)
 	}
 	if err := c.enter(ctx, string(open.Verb)+" (continued)", name, open.Digest, nil); err != nil {
 		return true, err
 	}
 	c.report.Digest, c.report.Findings = open.Digest, open.Plan.Findings
-	if err := c.run(ctx, *open, false); err != nil {
+	switch err := c.run(ctx, *open, false); {
+	case err != nil && c.req.Verb == agent.Apply && outdated(err):
+		// What the run made or relied on has gone meanwhile. The next plan sees what there is, and needs an approval of its own.
+		c.report.Steps, c.report.Findings = nil, nil
+		return false, c.settle(ctx, *open)
+	case err != nil:
 		return true, err
+	}
+	if open.Verb == agent.Revoke && c.req.Purge && !c.sameWish(open.Plan) {
+		return true, fault.New(fault.Refused, "the revoke is finished, and its application lies in the recycle bin: "+open.Plan.Facts[agent.FactApplication],
+			"purge it: az rest --method delete --url …/v1.0/directory/deletedItems/"+open.Plan.Facts[agent.FactApplication])
 	}
 	// What has changed since the plan was made is for the next pass, with an approval of its own.
 	return c.req.Verb == agent.Revoke || c.req.Plan != nil, nil
+}
+
+// outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.
+func outdated(err error) bool {
+	stopped, ok := errors.AsType[*fault.Error](err)
+	return ok && stopped.Code == fault.Stopped && fault.Is(stopped.Err, fault.NotYet, fault.NotFound, fault.Conflict)
+}
+
+// forgotten tells whether an open revoke has come so far that only its journal knows what it was about.
+func (c *change) forgotten(ctx context.Context, open agent.Run) bool {
+	rec, err := c.c.State.Agent(ctx, c.agent.Name)
+	return err == nil && open.Verb == agent.Revoke && rec.Blank()
+}
+
+// settle brings an open run to rest, so that another plan can take over.
+func (c *change) settle(ctx context.Context, open agent.Run) error {
+	if err := c.enter(ctx, "settle", c.agent.Name, open.Digest, nil); err != nil {
+		return err
+	}
+	c.tell(api.Event{At: time.Now(), Agent: c.agent.Name, Status: api.Waiting, Detail: "bringing the run that was stopped to rest"})
+	r := c.runner()
+	r.Deadline = c.patience()
+	err := r.Settle(ctx, open)
+	switch {
+	case fault.Is(err, fault.Corrupt):
+		return err
+	case err != nil:
+		return &fault.Error{Code: fault.Stopped, Op: "an earlier run is still open", Err: err, Hint: fault.Hint(err)}
+	}
+	return c.c.Journal.Finish(ctx, open.ID, agent.RunSuperseded)
+}
+
+// patience is how long a run that goes on waits for what should have arrived long ago.
+func (c *change) patience() time.Duration {
+	return min(job.DefaultDeadline, max(4*c.c.Provision.Settle, time.Minute))
+}
+
+// refuse writes a refusal into the ledger and returns it.
+func (c *change) refuse(ctx context.Context, detail string, refusal error) error {
+	return c.enter(ctx, string(c.req.Verb), c.agent.Name, detail, refusal)
+}
+
+func first(all ...string) string {
+	for _, s := range all {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
 }
 
 // sameWish tells whether the flags ask for what the open plan does.
@@ -202,7 +267,7 @@ func (c *change) sameWish(p agent.Plan) bool {
 		return true
 	}
 	purges := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
-	return c.req.Purge == purges && !c.req.AllAssigned
+	return c.req.Purge == purges && c.req.AllAssigned == p.AllAssigned
 }
 
 // plan decides, or takes the approved plan if the world still calls for it.
@@ -215,6 +280,7 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 		}
 		ask.CreateBeside, ask.RemoveForeign = pinned.CreateBeside, removals(*pinned)
 		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
+		ask.AllAssigned = pinned.AllAssigned
 	}
 	plan, err := c.decide(ctx, c.agent, ask, c.req.Only)
 	if err != nil {
@@ -256,34 +322,22 @@ func (c *change) isRest(p agent.Plan) bool {
 	return p.Verb == agent.Apply && p.Facts[agent.FactPrincipal] != "" && len(p.Steps) > 0 && !slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Plane != agent.ARM })
 }
 
-// checkRest refuses a rest that does more than its spec asks for, or for another than the recorded principal: the file has been in other
-// hands. Where nothing is recorded, because this is another's machine, whoever applies it has only the digest to go by.
+// restLife is how long a rest may lie around: what it grants was right when it was made.
+const restLife = 7 * 24 * time.Hour
+
+// checkRest refuses a rest that is not exactly what its spec asks for: the file has been in other hands, and its titles are what an
+// approver reads. Where the agent is recorded, the principal must be the recorded one and the spec in force must still ask for each role.
 func (c *change) checkRest(ctx context.Context, p agent.Plan) error {
-	rec, err := c.record(ctx, c.agent.Name)
-	if err != nil {
-		return err
-	}
-	if named := p.Facts[agent.FactPrincipal]; rec.PrincipalID != "" && !strings.EqualFold(rec.PrincipalID, named) {
-		return c.enter(ctx, "apply", c.agent.Name, p.Digest(), fault.New(fault.Refused, "the plan is for principal "+named+", the recorded one is "+rec.PrincipalID, "make it anew: leastkey apply --only graph --out rest.json"))
-	}
-	allowed := map[string]bool{}
-	for _, g := range p.Spec.Grants(c.agent, c.c.Roles) {
-		allowed[g.Key()] = true
-	}
-	principal := p.Facts[agent.FactPrincipal]
-	for _, s := range p.Steps {
-		g := role.Grant{RoleID: s.With["role_id"], Scope: s.With["scope"]}
-		switch {
-		case s.Action == agent.AssignRole && allowed[g.Key()] && s.With["principal"] == "$"+agent.FactPrincipal:
-		case s.Action == agent.RemoveRole && c.holds(ctx, principal, s):
-		default:
-			return c.enter(ctx, "apply", c.agent.Name, p.Digest(), fault.New(fault.Refused, "the plan has a step that its spec does not ask for: "+s.Title, "make it anew: leastkey apply --only graph --out rest.json"))
+	err := c.unchanged(ctx, p)
+	if err == nil {
+		// Who made the other half may not have been able to look.
+		var seen agent.Observed
+		if seen, err = c.c.Observer.Resources(ctx, *p.Spec, c.agent); err == nil {
+			err = blocked(agent.ResourceBlockers(*p.Spec, p.Agent, seen))
 		}
 	}
-	// Who made the other half may not have been able to look.
-	seen, err := c.c.Observer.Resources(ctx, *p.Spec, c.agent)
-	if err == nil {
-		err = blocked(agent.ResourceBlockers(*p.Spec, p.Agent, seen))
+	if err == nil && !c.req.Pinned(p.Digest()) {
+		err = fault.New(fault.Conflict, "the file's plan is "+api.ShortDigest(p.Digest())+", which is not the one that was approved", "look at it again")
 	}
 	if err != nil {
 		return c.enter(ctx, "apply", c.agent.Name, p.Digest(), err)
@@ -291,21 +345,90 @@ func (c *change) checkRest(ctx context.Context, p agent.Plan) error {
 	return nil
 }
 
-// holds tells whether the assignment that a step removes is the principal's.
-func (c *change) holds(ctx context.Context, principal string, s agent.Step) bool {
-	all, err := job.Retry(ctx, "the role assignments at "+s.With["scope"], func(ctx context.Context) ([]agent.Assignment, error) {
-		return c.c.Provision.ARM.Assignments(ctx, s.With["scope"], principal)
+// unchanged makes the rest anew from its spec and compares.
+func (c *change) unchanged(ctx context.Context, p agent.Plan) error {
+	const again = "make it anew: leastkey apply --only graph --out rest.json"
+	if p.Made.IsZero() || time.Since(p.Made) > restLife || time.Until(p.Made) > time.Hour {
+		return fault.New(fault.Refused, "the rest is not of the last seven days", again)
+	}
+	rec, err := c.record(ctx, c.agent.Name)
+	if err != nil {
+		return err
+	}
+	if named := p.Facts[agent.FactPrincipal]; rec.PrincipalID != "" && !strings.EqualFold(rec.PrincipalID, named) {
+		return fault.New(fault.Refused, "the plan is for principal "+named+", the recorded one is "+rec.PrincipalID, again)
+	}
+	if err := c.isOf(ctx, p); err != nil {
+		return err
+	}
+	inForce := c.inForce(rec)
+	steps := agent.GrantSteps(*p.Spec, c.agent, c.c.Roles)
+	for _, s := range p.Steps {
+		i := slices.IndexFunc(steps, func(w agent.Step) bool { return maps.Equal(w.With, s.With) })
+		if i < 0 || !asMade(s, steps[i]) || (inForce != nil && !inForce(s)) {
+			return fault.New(fault.Refused, "the plan has a step that the spec does not ask for: "+s.Title, again)
+		}
+	}
+	return nil
+}
+
+// asMade tells whether a step says no more and no less than the one that we would make.
+func asMade(s, ours agent.Step) bool {
+	why := s.Why == ours.Why || s.Why == agent.WhyRemoved
+	return why && s.Action == ours.Action && s.Plane == ours.Plane && s.Title == ours.Title && !s.Destroys && len(s.After)+len(s.Proof) == 0
+}
+
+// isOf asks Graph whether the principal of the file is the application's of the file. Somebody with rights in Azure alone may not be let
+// read it; then the approver has the ids to go by.
+func (c *change) isOf(ctx context.Context, p agent.Plan) error {
+	sp, err := job.Retry(ctx, "the service principal", func(ctx context.Context) (agent.Principal, error) {
+		return c.c.Provision.Graph.Principal(ctx, p.Facts[agent.FactAppID])
 	})
-	return err == nil && slices.ContainsFunc(all, func(a agent.Assignment) bool {
-		return strings.EqualFold(a.Name, s.With["name"]) && strings.EqualFold(a.PrincipalID, principal)
+	switch {
+	case fault.Is(err, fault.Forbidden):
+		return nil
+	case err != nil:
+		return err
+	case !strings.EqualFold(sp.ID, p.Facts[agent.FactPrincipal]):
+		return fault.New(fault.Refused, "the plan's principal "+p.Facts[agent.FactPrincipal]+" is not that of its application "+p.Facts[agent.FactAppID], "make it anew: leastkey apply --only graph --out rest.json")
+	}
+	return nil
+}
+
+// inForce tells whether the spec in force here asks for what a step grants; nil where the agent is not recorded here or there is no spec,
+// so that only the file can say.
+func (c *change) inForce(rec agent.Record) func(agent.Step) bool {
+	if !rec.Provisioned() || c.own == nil || c.own.Agents[c.agent.Name] == nil {
+		return nil
+	}
+	wanted := agent.GrantSteps(*c.own, c.own.Agents[c.agent.Name], c.c.Roles)
+	return func(s agent.Step) bool {
+		return slices.ContainsFunc(wanted, func(w agent.Step) bool { return maps.Equal(w.With, s.With) })
+	}
+}
+
+// withoutRemovals leaves the removal of roles out of a rest: on another machine nothing says that they are ours to remove.
+func (c *change) withoutRemovals(rest agent.Plan) agent.Plan {
+	left := 0
+	rest.Steps = slices.DeleteFunc(slices.Clone(rest.Steps), func(s agent.Step) bool {
+		if s.Action == agent.RemoveRole {
+			left++
+			return true
+		}
+		return false
 	})
+	if left > 0 {
+		c.report.Findings = append(c.report.Findings, finding.Finding{ID: "removals-left", Question: "can the rest remove what is too much?", Outcome: finding.Warn,
+			Detail: fmt.Sprintf("%d role assignments are to be removed, which only this machine knows to be the agent's", left), Remedy: "somebody with the rights runs here: leastkey apply " + c.agent.Name + " --only arm"})
+	}
+	return rest
 }
 
 // approve shows the plan, and writes down what was said.
 func (c *change) approve(ctx context.Context, plan agent.Plan) error {
 	digest := plan.Digest()
 	if c.req.Approve != nil && !plan.Empty() {
-		yes, err := c.req.Approve(api.PlanAnswer{Plan: plan, Digest: digest, As: c.who})
+		yes, err := c.req.Approve(api.PlanAnswer{Plan: plan, Digest: digest, As: c.who, Rest: c.req.Plan != nil && c.isRest(plan)})
 		if err == nil && !yes {
 			err = fault.New(fault.Refused, "not approved: nothing was changed", "")
 		}
@@ -327,7 +450,11 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 		}
 	}
 	c.report.Changed = true
-	out, err := c.runner().Run(ctx, run)
+	r := c.runner()
+	if !start {
+		r.Deadline = c.patience()
+	}
+	out, err := r.Run(ctx, run)
 	c.report.Steps = append(c.report.Steps, out.Steps...)
 	c.report.CriticalPath += out.CriticalPath.Milliseconds()
 	c.proof(out)
@@ -336,6 +463,8 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 	}
 	if c.report.Rest != nil {
 		rest := c.report.Rest.WithFacts(out.Facts)
+		rest.Made = time.Now().UTC().Truncate(time.Second)
+		rest = c.withoutRemovals(rest)
 		c.report.Rest = &rest
 	}
 	if run.Verb == agent.Revoke {
@@ -354,9 +483,14 @@ func (c *change) proof(out job.Outcome) {
 		if r.Facts[provision.FactPasswords] == "" {
 			continue
 		}
+		c.report.Proof.ReadBack = true
 		c.report.Proof.PasswordCredentials, _ = strconv.Atoi(r.Facts[provision.FactPasswords])
 		c.report.Proof.ForeignCredentials, _ = strconv.Atoi(r.Facts[provision.FactForeign])
 		c.report.Proof.Readable = strings.Fields(r.Facts[provision.FactReadable])
+		for line := range strings.Lines(r.Facts["unplanned_assignments"]) {
+			c.report.Findings = append(c.report.Findings, finding.Finding{ID: "unplanned-assignment", Question: "are the roles exactly the planned ones?", Outcome: finding.Fail,
+				Detail: strings.TrimSpace(line) + " is not planned", Remedy: "leastkey plan " + c.agent.Name + " shows the step that removes it"})
+		}
 	}
 }
 
@@ -374,6 +508,7 @@ func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 		return err
 	}
 	if seen.Application != nil && seen.Principal != nil {
+		c.report.Proof.ReadBack = true
 		c.report.Proof.PasswordCredentials = len(seen.Application.Passwords) + len(seen.Principal.Passwords)
 		c.report.Proof.ForeignCredentials = provision.Foreign(rec, c.agent, seen.Application.Certificates, seen.Principal.Certificates)
 		c.report.Proof.Readable = seen.Readable

@@ -85,6 +85,9 @@ func (d *Door) sameSpec(run agent.Run, a *agent.Agent) bool {
 
 // Status tells of one agent, or of all for "": what is recorded, and whether the world still agrees.
 func (d *Door) Status(ctx context.Context, name string) ([]api.AgentStatus, error) {
+	if err := d.enter(ctx, "status", name, "", nil); err != nil {
+		return nil, err
+	}
 	all, err := d.c.State.Agents(ctx)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/finding"
 )
@@ -32,6 +33,7 @@ const (
 	RegisterCertificate Action = "certificate.register"
 	RemoveCertificate   Action = "certificate.remove"
 	RemovePassword      Action = "password.remove"
+	RemoveFederated     Action = "federated.remove"
 	AssignRole          Action = "role.assign"
 	RemoveRole          Action = "role.remove"
 	Login               Action = "login"
@@ -97,10 +99,12 @@ type Plan struct {
 	Tenant       string            `json:"tenant"`             // GUID
 	Subscription string            `json:"subscription"`
 	Agent        string            `json:"agent"`
-	Spec         *Spec             `json:"spec"`                    // with this agent alone
-	CreateBeside bool              `json:"create_beside,omitempty"` // another application of the name was seen and accepted
-	Facts        map[string]string `json:"facts,omitempty"`         // the facts relied on, known at planning
+	Spec         *Spec             `json:"spec"`                      // with this agent alone
+	CreateBeside bool              `json:"create_beside,omitempty"`   // another application of the name was seen and accepted
+	AllAssigned  bool              `json:"all_assignments,omitempty"` // revoke: assignments that are not ours too
+	Facts        map[string]string `json:"facts,omitempty"`           // the facts relied on, known at planning
 	Steps        []Step            `json:"steps"`
+	Made         time.Time         `json:"made,omitzero"`      // when a file was written; not part of the digest
 	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
 	Blockers     []finding.Finding `json:"blockers,omitempty"` // why there are no steps; not part of the digest
 }
@@ -140,7 +144,7 @@ func (p Plan) Sound() error {
 // Digest is the SHA-256, in hex, of the plan's canonical JSON without its findings: what an approver pins. Equal specs and
 // observations give equal digests.
 func (p Plan) Digest() string {
-	p.Findings, p.Blockers = nil, nil
+	p.Findings, p.Blockers, p.Made = nil, nil, time.Time{}
 	b, err := json.Marshal(p) // maps are sorted by encoding/json, structs have a fixed order
 	if err != nil {
 		panic("agent: a plan does not encode: " + err.Error())

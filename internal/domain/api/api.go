@@ -38,6 +38,7 @@ type PlanAnswer struct {
 	Digest string     `json:"digest"`
 	Open   *agent.Run `json:"open,omitempty"`
 	As     Caller     `json:"as"`
+	Rest   bool       `json:"rest,omitempty"` // it is the half that another person left, for a principal that only the file names
 }
 
 // ApplyRequest asks to carry a plan out. Either Plan (a file that somebody approved) or the fields of PlanRequest decide which.
@@ -86,8 +87,9 @@ type Granted struct {
 	Why    string `json:"why,omitempty"`
 }
 
-// Proof is what was read back.
+// Proof is what was read back. Where ReadBack is false nothing was, and its counts say nothing.
 type Proof struct {
+	ReadBack            bool     `json:"read_back"`
 	Logins              int      `json:"logins"`
 	PasswordCredentials int      `json:"password_credentials"`
 	ForeignCredentials  int      `json:"foreign_credentials"`

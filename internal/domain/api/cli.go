@@ -40,7 +40,7 @@ func (a PlanAnswer) Consent() Consent {
 		return NoConsent
 	case a.Plan.Verb == agent.Revoke:
 		return NameConsent
-	case a.Plan.Cloud != agent.Local:
+	case a.Plan.Cloud != agent.Local, a.Rest:
 		return YesConsent
 	}
 	for _, s := range a.Plan.Steps {

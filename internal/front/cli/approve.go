@@ -46,7 +46,7 @@ func (a *approval) decide(ans api.PlanAnswer) (bool, error) {
 	a.c.err.plan(ans)
 	a.c.err.blank()
 	switch {
-	case a.yes || a.pin != "" || (a.file && consent == api.YesConsent):
+	case a.yes || a.pin != "" || (a.file && !ans.Rest && consent == api.YesConsent):
 		return true, nil
 	case !a.c.streams.Terminal:
 		return false, unasked(string(ans.Plan.Verb)+" on the "+string(ans.Plan.Cloud)+" cloud", ans.Digest)

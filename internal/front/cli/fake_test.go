@@ -49,7 +49,7 @@ func sampleReport() api.Report {
 		Agent: "bot", Kind: agent.ServicePrincipal, Cloud: agent.Local, TenantID: tenantID, ApplicationID: clientID, PrincipalID: clientID,
 		Key: secret.Ref{Backend: "age", Store: "/run/keys", Name: "t/bot#1"}, NotAfter: at(9), Changed: true,
 		Roles: []api.Granted{{Role: "Reader", RoleID: readerID, Scope: groupID, Ours: true, Why: "see the resources of the group"}, {Role: "Key Vault Secrets Officer", Scope: vaultID}},
-		Proof: api.Proof{Logins: 3, Readable: []string{"/subscriptions/" + subID}},
+		Proof: api.Proof{ReadBack: true, Logins: 3, Readable: []string{"/subscriptions/" + subID}},
 		Steps: []api.StepReport{{Step: "app", Title: "create application bot", Status: api.Done, MS: 12}}, LedgerHead: strings.Repeat("ab", 32), Requests: 24, WallMS: 412,
 	}
 }

@@ -63,6 +63,10 @@ func (p *printer) plan(a api.PlanAnswer) {
 	if a.As.Name != "" {
 		p.item(2, dim, "as", 14, who(a.As))
 	}
+	if a.Rest {
+		p.item(2, dim, "principal", 14, pl.Facts[agent.FactPrincipal])
+		p.item(2, dim, "of app id", 14, pl.Facts[agent.FactAppID])
+	}
 	shown := 0
 	for _, g := range planes() {
 		shown += p.group(g.title, pl.Steps, func(s agent.Step) bool { return s.Plane == g.plane })

@@ -30,6 +30,8 @@ func headline(r api.Report) string {
 		return fmt.Sprintf("%s: this half is done, %s left.", r.Agent, plural(len(r.Rest.Steps), "step is", "steps are"))
 	case api.FindingsExit(r.Findings) != api.ExitDone:
 		return fmt.Sprintf("%s is not as it should be; the findings below say why.", r.Agent)
+	case r.Changed && r.ApplicationID == "":
+		return fmt.Sprintf("%s: its roles are assigned; whoever made the other half goes on with leastkey apply.", r.Agent)
 	case !r.Changed:
 		return fmt.Sprintf("Nothing to do: %s is as the spec says.", r.Agent)
 	}
@@ -75,7 +77,8 @@ func (p *printer) grants(roles []api.Granted) {
 }
 
 func (p *printer) proof(r api.Report) {
-	if r.Rest != nil && r.Proof.Logins == 0 {
+	if !r.Proof.ReadBack {
+		p.field("proof", plural(r.Proof.Logins, "login", "logins")+" with the agent's own key; nothing was read back yet")
 		return
 	}
 	p.field("proof", fmt.Sprintf("%s with the agent's own key; read back: %s, %s",

@@ -223,6 +223,25 @@ func (j *Journal) Begin(ctx context.Context, runID, stepID string, intent map[st
 	return entry, nil
 }
 
+// Withdraw takes the Begin of a step back that was refused before it could have any effect, so that nobody has to find out about it
+// later. A step that has ended, or never began, is fault.Conflict.
+func (j *Journal) Withdraw(ctx context.Context, runID, stepID string) error {
+	op := "withdraw step " + stepID
+	return within(ctx, j.db, op, func(tx *sql.Tx) error {
+		have, found, err := entryOf(ctx, tx, runID, stepID)
+		switch {
+		case err != nil:
+			return err
+		case !found || have.Ended != nil:
+			return fault.Newf(fault.Conflict, "step %s of run %s is not under way", stepID, runID)
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM entries WHERE run_id = $1 AND step_id = $2`, runID, stepID); err != nil {
+			return failed(op, err)
+		}
+		return nil
+	})
+}
+
 // End records what the step left behind. The same result again is fine; another one, or the end of what was not begun, is
 // fault.Conflict.
 func (j *Journal) End(ctx context.Context, runID, stepID string, r agent.Result) error {

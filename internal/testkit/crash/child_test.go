@@ -117,6 +117,10 @@ func (j *journal) End(ctx context.Context, runID, stepID string, r agent.Result)
 	return j.p.around("journal end "+ids32.ReplaceAllString(stepID, "ID"), func() error { return j.Journal.End(ctx, runID, stepID, r) })
 }
 
+func (j *journal) Withdraw(ctx context.Context, runID, stepID string) error {
+	return j.p.around("journal withdraw "+ids32.ReplaceAllString(stepID, "ID"), func() error { return j.Journal.Withdraw(ctx, runID, stepID) })
+}
+
 func (j *journal) Finish(ctx context.Context, runID string, status agent.RunStatus) error {
 	return j.p.around("journal finish", func() error { return j.Journal.Finish(ctx, runID, status) })
 }

@@ -56,6 +56,14 @@ func (p *paper) Begin(_ context.Context, run, id string, intent map[string]strin
 	return p.entries[len(p.entries)-1], nil
 }
 
+func (p *paper) Withdraw(_ context.Context, _, id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log = append(p.log, "withdraw "+id)
+	p.entries = slices.DeleteFunc(p.entries, func(e agent.Entry) bool { return e.StepID == id && e.Ended == nil })
+	return nil
+}
+
 func (p *paper) End(_ context.Context, _, id string, r agent.Result) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

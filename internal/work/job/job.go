@@ -25,6 +25,8 @@ type Journal interface {
 	Entries(ctx context.Context, runID string) ([]agent.Entry, error)
 	Begin(ctx context.Context, runID, stepID string, intent map[string]string) (agent.Entry, error)
 	End(ctx context.Context, runID, stepID string, r agent.Result) error
+	// Withdraw takes back the Begin of a step that was refused before it could have any effect.
+	Withdraw(ctx context.Context, runID, stepID string) error
 }
 
 // Memory is the part of record/state that a run needs.
@@ -55,6 +57,7 @@ type Call struct {
 	Resumed bool // an earlier process began it
 	facts   map[string]string
 	stop    <-chan struct{}
+	patient time.Duration
 	tell    func(api.Status, string)
 }
 
@@ -73,6 +76,9 @@ func (c *Call) Fact(name string) string { return c.facts[name] }
 // Wait is [Wait], telling the face what it waits for.
 func (c *Call) Wait(ctx context.Context, p Probe) error {
 	p.Stop = c.stop
+	if p.Deadline == 0 {
+		p.Deadline = c.patient
+	}
 	p.Waiting = func(next time.Duration, err error) {
 		detail := reason(err) + "; next try in " + next.Round(100*time.Millisecond).String()
 		if p.What != c.Step.Title {
@@ -100,6 +106,7 @@ type Runner struct {
 	Memory   Memory
 	Handlers map[agent.Action]Handler
 	Events   func(api.Event) // nil tells nobody; calls do not overlap
+	Deadline time.Duration   // of each wait; 0 means DefaultDeadline
 }
 
 // Outcome is what became of a plan.
@@ -122,8 +129,8 @@ func (r *Runner) Run(ctx context.Context, run agent.Run) (Outcome, error) {
 }
 
 // Settle brings every step that was begun and has no end to one, and starts nothing else: what an open run needs before another plan may
-// take over. A step that is definitely refused has had no effect, and so has one whose object was not there for a whole deadline; one
-// whose effect stays unknown is an error.
+// take over. A step of which the world says that it is not, and cannot be, done has had no effect; one whose effect stays unknown is an
+// error. That we may not look (or not any more) says nothing about what an earlier process has done.
 //
 // Two kinds are not repeated. A proof or reading has no effect, and it may be impossible by now; a run that could not be settled for
 // that would block even a revoke. What destroys on a proof is left to the next plan, which sees what is still there and proves anew.
@@ -148,7 +155,7 @@ func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
 			case err == nil:
 				maps.Copy(x.facts, result.Facts)
 				x.results[s.ID] = result
-			case definite(err), fault.Is(err, fault.NotYet):
+			case settled(err):
 				without = "settled without effect: " + err.Error()
 			default:
 				return fmt.Errorf("settle %q of the run that was stopped: %w", s.Title, err)
@@ -164,7 +171,12 @@ func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
 	return nil
 }
 
-// definite tells whether the error says that there was no effect.
+// settled tells whether the error says that an earlier try had no effect either.
+func settled(err error) bool {
+	return fault.Is(err, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict, fault.NotYet)
+}
+
+// definite tells whether the error says that this try had no effect.
 func definite(err error) bool {
 	return fault.Is(err, fault.Forbidden, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict, fault.Unauthenticated, fault.Unsupported)
 }
@@ -252,7 +264,7 @@ func (x *execution) all(ctx context.Context) error {
 	switch {
 	case len(x.faults) > 0:
 		return x.stopped()
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && len(waiting) > 0:
 		return x.stoppedBy(ErrInterrupted)
 	}
 	return nil
@@ -329,9 +341,14 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 		return agent.Result{}, fmt.Errorf("write the journal: %w", err)
 	}
 	call.Intent = entry.Intent
-	result, err := x.effect(ctx, h, call)
+	result, unknown, err := x.effect(ctx, h, call)
 	if err != nil {
-		x.doubt(!h.Looks && !definite(err))
+		x.doubt(!h.Looks && (unknown || !definite(err)))
+		if !call.Resumed && !unknown && definite(err) {
+			if err := x.Journal.Withdraw(ctx, x.run.ID, s.ID); err != nil {
+				return result, fmt.Errorf("write the journal: %w", err)
+			}
+		}
 		return result, err
 	}
 	if h.Remember != nil {
@@ -353,7 +370,7 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 
 func (x *execution) call(s agent.Step) *Call {
 	entry, resumed := x.entries[s.ID]
-	return &Call{Run: x.run, Step: s, Intent: entry.Intent, Resumed: resumed, facts: x.factsNow(), stop: x.stop, tell: func(st api.Status, detail string) { x.report(s, st, detail, 0) }}
+	return &Call{Run: x.run, Step: s, Intent: entry.Intent, Resumed: resumed, facts: x.factsNow(), stop: x.stop, patient: x.Deadline, tell: func(st api.Status, detail string) { x.report(s, st, detail, 0) }}
 }
 
 func (x *execution) doubt(unsure bool) {
@@ -362,11 +379,11 @@ func (x *execution) doubt(unsure bool) {
 	x.unsure = x.unsure || unsure
 }
 
-// effect looks where somebody may have acted before, and otherwise does; a try whose effect is unknown is followed by a look.
-func (x *execution) effect(ctx context.Context, h Handler, call *Call) (agent.Result, error) {
-	var result agent.Result
+// effect looks where somebody may have acted before, and otherwise does; a try whose effect is unknown is followed by a look, and unknown
+// tells that there was one.
+func (x *execution) effect(ctx context.Context, h Handler, call *Call) (result agent.Result, unknown bool, err error) {
 	look := call.Resumed
-	err := call.Wait(ctx, Probe{What: call.Step.Title, Try: func(ctx context.Context) error {
+	err = call.Wait(ctx, Probe{What: call.Step.Title, Try: func(ctx context.Context) error {
 		if look && h.Done != nil {
 			found, done, err := h.Done(ctx, call)
 			if err != nil {
@@ -380,9 +397,10 @@ func (x *execution) effect(ctx context.Context, h Handler, call *Call) (agent.Re
 		var err error
 		result, err = h.Do(ctx, call)
 		look = err != nil
+		unknown = unknown || (err != nil && !definite(err) && !fault.Is(err, fault.Throttled, fault.NotYet))
 		return err
 	}})
-	return result, err
+	return result, unknown, err
 }
 
 // proven refuses a destroying step whose proof is not in the journal: the old is destroyed only after the new was seen to work. A proof of

@@ -99,8 +99,8 @@ func TestAFailureLetsWhatRunsFinishAndStartsNothing(t *testing.T) {
 			fault.Hint(err) != "ask somebody with that right; then run leastkey apply bot again: it continues where it stopped" {
 			t.Errorf("%v; hint %s", err, fault.Hint(err))
 		}
-		if s.paper.at("slow").Ended == nil || s.paper.at("bad").Ended != nil {
-			t.Error("the journal does not say which of them is done")
+		if s.paper.at("slow").Ended == nil || s.paper.at("bad") != nil {
+			t.Error("the journal does not say that one is done and the other had no effect")
 		}
 	})
 }
@@ -382,7 +382,6 @@ func TestEvents(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	refused := fault.Newf(fault.Forbidden, "no")
 	for name, c := range map[string]struct {
 		step    agent.Step
 		fail    []error
@@ -391,7 +390,9 @@ func TestSettle(t *testing.T) {
 		updated bool
 	}{
 		"what was begun is brought to its end":   {step("a"), nil, "a", "", true},
-		"a definite refusal had no effect":       {step("a"), []error{refused}, "", "settled without effect", false},
+		"that it conflicts says it is not done":  {step("a"), []error{fault.Newf(fault.Conflict, "no")}, "", "settled without effect", false},
+		"that we may not look says nothing":      {step("a"), []error{fault.Newf(fault.Forbidden, "no")}, "", "-", false},
+		"nor does a sign-in that has expired":    {step("a"), []error{fault.Newf(fault.Unauthenticated, "no")}, "", "-", false},
 		"an object that never appeared":          {step("a"), repeat(fault.Newf(fault.NotYet, "no such application"), 500), "", "settled without effect", false},
 		"an unknown effect stays open":           {step("a"), repeat(fault.Newf(fault.Unavailable, "cut"), 500), "", "-", false},
 		"an answer that nobody understands":      {step("a"), []error{errors.New("x")}, "", "-", false},
@@ -464,4 +465,30 @@ func TestTheCriticalPathCountsOnlyWhatRan(t *testing.T) {
 			t.Errorf("%+v", o.Steps)
 		}
 	})
+}
+
+// A refused step leaves nothing to settle: otherwise a plan that its operator may not carry out could never be replaced by another.
+func TestARefusalBeforeAnyEffectIsTakenBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail []error
+		left bool
+	}{
+		"refused at once":                      {[]error{fault.Newf(fault.Forbidden, "no")}, false},
+		"refused after it was throttled":       {[]error{fault.Newf(fault.Throttled, "wait"), fault.Newf(fault.Forbidden, "no")}, false},
+		"refused after an answer was cut off":  {[]error{fault.Newf(fault.Unavailable, "cut"), fault.Newf(fault.Forbidden, "no")}, true},
+		"an answer that nobody can understand": {[]error{errors.New("x")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, step("a"))
+				s.failing("a", c.fail...)
+				if _, err := s.run(t.Context()); err == nil {
+					t.Fatal("it was not refused")
+				}
+				if left := s.paper.at("a") != nil; left != c.left {
+					t.Errorf("the journal holds the step: %v, want %v", left, c.left)
+				}
+			})
+		})
+	}
 }
