@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/record/statefile"
@@ -33,9 +35,9 @@ func (e envFile) Clear(ctx context.Context, path string, ours map[string]string)
 		return "there is no file", err
 	}
 	var remove, left []string
-	for key, value := range ours {
+	for _, key := range slices.Sorted(maps.Keys(ours)) {
 		switch have[key] {
-		case value:
+		case ours[key]:
 			remove = append(remove, key)
 		case "":
 		default:

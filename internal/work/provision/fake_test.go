@@ -321,6 +321,11 @@ func (w *world) Delete(_ context.Context, ref secret.Ref) error {
 	return nil
 }
 
+func (w *world) Withdraw(_ context.Context, _, id string) error {
+	w.entries = slices.DeleteFunc(w.entries, func(e agent.Entry) bool { return e.StepID == id })
+	return w.at("withdraw " + id)
+}
+
 func (w *world) Begin(_ context.Context, run, id string, intent map[string]string) (agent.Entry, error) {
 	if err := w.at("begin " + id); err != nil {
 		return agent.Entry{}, err
