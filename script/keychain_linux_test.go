@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/leastkey/leastkey/internal/localcloud"
 	"github.com/leastkey/leastkey/internal/record/sqlite"
 	"github.com/leastkey/leastkey/internal/record/state"
 	"github.com/leastkey/leastkey/internal/testkit/canary"
@@ -43,7 +44,7 @@ func TestKeychain(t *testing.T) {
 	}
 }
 
-// learnKeychain reads the agents' keys that the keychain holds.
+// learnKeychain reads the agents' keys and the operator's sign-in that the keychain holds.
 func (s *story) learnKeychain() error {
 	path := filepath.Join(s.work, "lk", "local", "leastkey.db")
 	if _, err := os.Stat(path); err != nil {
@@ -65,6 +66,12 @@ func (s *story) learnKeychain() error {
 	store, err := keychain.New(keychain.Config{Service: keystore.AgentService})
 	if err != nil {
 		return err
+	}
+	login := "login/" + localcloud.DefaultTenantID
+	if kept, err := store.Secret(s.ctx, login); err == nil {
+		if err := kept.Use(func(b []byte) error { return s.watch.Text(canary.LocalCloud, login, b) }); err != nil {
+			return err
+		}
 	}
 	for _, rec := range all {
 		for _, g := range rec.Generations {

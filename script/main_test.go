@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package script_test tells what a user sees: each .txtar file beside it is a story, run by the real program in processes of its own,
 // over real sockets, on a local cloud of its own.
 //
