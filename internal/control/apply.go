@@ -208,8 +208,8 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 		return true, fault.New(fault.Refused, "the revoke is finished, and its application lies in the recycle bin: "+open.Plan.Facts[agent.FactApplication],
 			"purge it: az rest --method delete --url …/v1.0/directory/deletedItems/"+open.Plan.Facts[agent.FactApplication])
 	}
-	// What has changed since the plan was made is for the next pass, with an approval of its own.
-	return c.req.Verb == agent.Revoke || c.req.Plan != nil, nil
+	// What has changed since the plan was made is for the next pass, with an approval of its own: a pinned plan has none for it.
+	return c.req.Verb == agent.Revoke || c.req.Plan != nil || c.req.Digest != "", nil
 }
 
 // outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.
