@@ -16,7 +16,7 @@ type Options struct {
 	Tenant        string   // GUID
 	Instance      string   // of the local cloud
 	CreateBeside  bool     // create although another application has the display name
-	RemoveForeign []string // SHA-256 of certificates and key ids of passwords that shall go
+	RemoveForeign []string // SHA-256 of certificates, key ids of passwords, ids or names of federated credentials that shall go
 }
 
 // Diff is the plan that makes the world as the spec says, as far as the observation shows it. It decides everything and does nothing.
@@ -193,12 +193,27 @@ func (d *differ) application() {
 	if o.Application != nil && len(o.Application.RedirectURIs) > 0 {
 		d.find(finding.Warn, "redirect-uris", "does the application take redirects?", strings.Join(o.Application.RedirectURIs, ", "), "an agent needs none: remove them")
 	}
+	d.owners()
 	if o.Principal == nil || o.Principal.ID != d.rec.PrincipalID {
 		why := ""
 		if d.rec.PrincipalID != "" {
 			why = "the recorded service principal " + d.rec.PrincipalID + " is gone"
 		}
 		d.step(Step{ID: stepPrincipal, Action: CreatePrincipal, Plane: Graph, Title: "create its service principal", Why: why, With: map[string]string{"app_id": "$app_id"}, After: d.after(stepApplication)})
+	}
+}
+
+// owners names each owner that neither made the application nor is in the spec: an owner may add a credential to it at any time.
+func (d *differ) owners() {
+	if d.seen.Application == nil {
+		return
+	}
+	for _, o := range d.seen.Application.Owners {
+		if strings.EqualFold(o.ID, d.rec.CreatedBy) || slices.ContainsFunc(d.agent.Owners, func(id string) bool { return strings.EqualFold(id, o.ID) }) {
+			continue
+		}
+		d.find(finding.Warn, "unexpected-owner", "are the application's owners those of the spec?", strings.TrimSpace(o.Type+" "+o.ID+" "+o.DisplayName)+" owns the application and may add credentials to it",
+			"if that is meant, list it under owners; if not: az ad app owner remove --id "+d.rec.AppID+" --owner-object-id "+o.ID)
 	}
 }
 
@@ -305,6 +320,7 @@ func (d *differ) foreign() {
 		}
 	}
 	d.passwords("applications", app.Passwords)
+	d.federated(app.Federated)
 	if p := d.seen.Principal; p != nil {
 		d.passwords("servicePrincipals", p.Passwords)
 		for _, c := range p.Certificates {
@@ -367,6 +383,24 @@ func (d *differ) passwords(collection string, all []Password) {
 	}
 }
 
+// federated deals with the federated credentials: the spec cannot ask for one in this version, so each is somebody else's way in.
+func (d *differ) federated(all []FederatedCredential) {
+	for _, f := range all {
+		if d.asked(f.ID, f.Name) {
+			d.login()
+			d.step(Step{ID: "remove-federated:" + f.ID, Action: RemoveFederated, Plane: Graph, Title: "remove federated credential " + f.describe(), Why: "you asked for it", Destroys: true,
+				With: map[string]string{"key_id": f.ID, "application": "$application"}, After: d.after(stepLogin), Proof: []string{stepLogin}})
+			continue
+		}
+		d.find(finding.Fail, "federated-credential", "does nobody log in as the identity without its key?", "federated credential "+f.describe()+" lets in whoever has a token of that subject",
+			"whoever uses it loses it: leastkey apply --remove-foreign "+f.ID)
+	}
+}
+
+func (f FederatedCredential) describe() string {
+	return fmt.Sprintf("%q (issuer %s, subject %s)", f.Name, f.Issuer, f.Subject)
+}
+
 // orphans are keys that a stopped or superseded run left in the keystore without ever using them, and ours that nothing shows any more.
 func (d *differ) orphans(active *Generation) {
 	for _, g := range d.rec.Generations {
@@ -404,7 +438,7 @@ func (d *differ) roles() {
 	want := map[string]bool{}
 	for _, g := range d.spec.Grants(d.agent, d.opt.Roles) {
 		want[g.Key()] = true
-		if d.assigned(g) || d.conditional(g) {
+		if d.assigned(g) || d.conditional(g) || d.unread(g) {
 			continue
 		}
 		why := d.spec.Why(d.agent, g)
@@ -414,22 +448,77 @@ func (d *differ) roles() {
 		d.step(Step{ID: d.unique("role:" + slug(g)), Action: AssignRole, Plane: ARM, Title: "assign " + g.Role + " on " + role.Short(g.Scope), Why: why,
 			With: map[string]string{"role": g.Role, "role_id": g.RoleID, "scope": g.Scope, "principal": "$principal"}, After: d.after(stepPrincipal)})
 	}
-	replaced := d.seen.Principal == nil || d.seen.Principal.ID != d.rec.PrincipalID
+	removed := d.surplus(want)
+	d.unseen(want, removed)
+}
+
+// surplus removes what the identity was seen to hold and shall not, and gives the names of what goes and what stays.
+func (d *differ) surplus(want map[string]bool) (dealt map[string]bool) {
+	dealt = map[string]bool{}
 	for _, as := range d.seen.Assignments {
-		if want[as.Grant().Key()] && !replaced {
+		holds := d.seen.Principal != nil && strings.EqualFold(as.PrincipalID, d.seen.Principal.ID)
+		gone := !holds && strings.EqualFold(as.PrincipalID, d.rec.PrincipalID)
+		if want[as.Grant().Key()] && !gone {
+			dealt[strings.ToLower(as.Name)] = true
 			continue
 		}
-		if !strings.EqualFold(as.PrincipalID, d.rec.PrincipalID) {
+		if !holds && !gone {
 			d.find(finding.Fail, "group-assignment", "does the identity hold only the planned roles?", as.Role+" on "+as.Scope+" reaches it through group "+as.PrincipalID, "remove it from the group")
 			continue
 		}
 		why := "the spec does not ask for it"
-		if replaced {
+		if gone {
 			why = "its service principal is gone"
 		}
-		d.step(Step{ID: d.unique("remove-role:" + slug(as.Grant())), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(as.Role, as.RoleID) + " on " + role.Short(as.Scope), Why: why, Destroys: true,
-			With: map[string]string{"name": as.Name, "scope": as.Scope, "role_id": as.RoleID}})
+		dealt[strings.ToLower(as.Name)] = true
+		d.removeRole(as.Name, as.Grant(), why)
 	}
+	return dealt
+}
+
+// unseen removes, by its recorded name, each assignment of ours that the spec no longer asks for and that was not listed: the caller may
+// not list it there, or a replica has not heard of it. To remove one that is gone changes nothing; to forget one that is there would leave
+// the identity a role that nobody knows of.
+func (d *differ) unseen(want, dealt map[string]bool) {
+	stays := d.seen.Principal != nil && strings.EqualFold(d.seen.Principal.ID, d.rec.PrincipalID)
+	for _, a := range d.rec.Assignments {
+		blind := d.blind(a.Scope)
+		if dealt[strings.ToLower(a.Name)] || (want[a.Key()] && (stays || !blind)) {
+			continue
+		}
+		dealt[strings.ToLower(a.Name)] = true
+		switch {
+		case a.Ours && !stays:
+			d.removeRole(a.Name, a.Grant, "its service principal is gone")
+		case a.Ours:
+			d.removeRole(a.Name, a.Grant, "the spec does not ask for it, and it is recorded as ours")
+		case blind:
+			d.find(finding.Unknown, "assignment-unread", "does the identity hold only the planned roles?", cmpOr(a.Role, a.RoleID)+" on "+a.Scope+" was found there once, and you may not read there", "ask somebody who may: leastkey plan "+d.agent.Name)
+		}
+	}
+}
+
+func (d *differ) removeRole(name string, g role.Grant, why string) {
+	d.step(Step{ID: d.unique("remove-role:" + slug(g)), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(g.Role, g.RoleID) + " on " + role.Short(g.Scope), Why: why, Destroys: true,
+		With: map[string]string{"name": name, "scope": g.Scope, "role_id": g.RoleID}})
+}
+
+// unread tells whether the grant is recorded as assigned where the caller may not look: it is neither missing nor there, and said to be
+// unknown. One of a service principal that is gone is assigned to the new one.
+func (d *differ) unread(g role.Grant) bool {
+	if !d.blind(g.Scope) || d.seen.Principal == nil || !strings.EqualFold(d.seen.Principal.ID, d.rec.PrincipalID) ||
+		!slices.ContainsFunc(d.rec.Assignments, func(a Assigned) bool { return a.Key() == g.Key() }) {
+		return false
+	}
+	d.find(finding.Unknown, "assignment-unread", "does the identity hold the planned roles?", g.Role+" on "+g.Scope+" is recorded as assigned, and you may not read there", "ask somebody who may: leastkey plan "+d.agent.Name)
+	return true
+}
+
+// blind tells whether the scope could not be read.
+func (d *differ) blind(scope string) bool {
+	return slices.ContainsFunc(d.seen.Unread, func(u string) bool {
+		return strings.EqualFold(strings.TrimRight(u, "/"), strings.TrimRight(scope, "/"))
+	})
 }
 
 func (d *differ) assigned(g role.Grant) bool {
@@ -475,7 +564,8 @@ func EnvKeys(appID, tenant string) map[string]string {
 
 // readBack ends a plan that changes anything with the proof and the read-back, and then publishes.
 func (d *differ) readBack() {
-	env := !d.rec.Provisioned()
+	moved := d.rec.EnvFile != "" && d.seen.EnvPath != "" && d.rec.EnvFile != d.seen.EnvPath
+	env := !d.rec.Provisioned() || moved
 	for key, value := range EnvKeys(d.rec.AppID, d.opt.Tenant) {
 		env = env || d.seen.Env[key] != value
 	}
@@ -495,6 +585,10 @@ func (d *differ) readBack() {
 	}
 	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: title, Why: why, With: with, After: all})
 	if env {
-		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file", With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
+		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file " + cmpOr(d.seen.EnvPath, d.agent.EnvFile), With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
+	}
+	if moved {
+		d.step(Step{ID: "clear-environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + d.rec.EnvFile, Why: "env_file names another file now", Destroys: true,
+			With: map[string]string{"file": d.rec.EnvFile, "app_id": "$app_id"}, After: []string{stepEnv}})
 	}
 }

@@ -186,6 +186,64 @@ func TestDiffOfDrift(t *testing.T) {
 			},
 			findings: "group-assignment:fail",
 		},
+		"a role of ours that the spec no longer asks for goes, though nobody may list it there": {
+			change: func(o *agent.Observed) {
+				o.Record.Assignments = append(o.Record.Assignments, far(true))
+				o.Unread = []string{farScope}
+			},
+			steps: "remove-role:reader@far login verify<remove-role:reader@far,login>",
+		},
+		"so does one that a replica has not heard of": {
+			change: func(o *agent.Observed) { o.Record.Assignments = append(o.Record.Assignments, far(true)) },
+			steps:  "remove-role:reader@far login verify<remove-role:reader@far,login>",
+		},
+		"one that is not ours stays where nobody may look, and is said to be unknown": {
+			change: func(o *agent.Observed) {
+				o.Record.Assignments = append(o.Record.Assignments, far(false))
+				o.Unread = []string{farScope + "/"}
+			},
+			findings: "assignment-unread:unknown",
+		},
+		"one that was not ours and is gone is no matter": {
+			change: func(o *agent.Observed) { o.Record.Assignments = append(o.Record.Assignments, far(false)) },
+		},
+		"a planned role that is recorded where nobody may look is unknown": {
+			change: func(o *agent.Observed) {
+				o.Unread, o.Assignments = []string{o.Assignments[0].Scope}, o.Assignments[1:]
+			},
+			findings: "assignment-unread:unknown",
+		},
+		"a planned role that is not recorded is assigned though nobody may look": {
+			change: func(o *agent.Observed) {
+				o.Unread, o.Assignments, o.Record.Assignments = []string{o.Assignments[0].Scope}, o.Assignments[1:], o.Record.Assignments[1:]
+			},
+			steps: "role:azure-bot-service-contributor-role@polyclaw-rg login verify<role:azure-bot-service-contributor-role@polyclaw-rg,login>",
+		},
+		"a federated credential is reported": {
+			change:   func(o *agent.Observed) { o.Application.Federated = []agent.FederatedCredential{{ID: "fic", Name: "evil"}} },
+			findings: "federated-credential:fail",
+		},
+		"federated credentials are removed when asked for, by id or name, after a login": {
+			change: func(o *agent.Observed) {
+				o.Application.Federated = []agent.FederatedCredential{{ID: "fic2", Name: "worse"}, {ID: "fic1", Name: "evil"}}
+			},
+			options: func(o *agent.Options) { o.RemoveForeign = []string{"FIC1", "worse"} },
+			steps:   "login remove-federated:fic1<login> remove-federated:fic2<login> verify<login,remove-federated:fic1,remove-federated:fic2>",
+		},
+		"an owner whom nobody named": {
+			change: func(o *agent.Observed) {
+				o.Record.CreatedBy = "creator"
+				o.Application.Owners = []agent.Owner{{ID: "creator"}, {ID: strings.ToUpper(listedOwner)}, {ID: "stranger"}}
+			},
+			findings: "unexpected-owner:warn",
+		},
+		"the environment file is elsewhere now": {
+			change: func(o *agent.Observed) { o.EnvPath = "/elsewhere/.env" },
+			steps:  "login verify<login> environment<verify> clear-environment<environment>",
+		},
+		"the environment file is where it was": {
+			change: func(o *agent.Observed) { o.EnvPath = o.Record.EnvFile },
+		},
 		"ours has got a condition: it is written again": {
 			change: func(o *agent.Observed) { o.Assignments[0].Condition = "x" },
 			steps:  "role:azure-bot-service-contributor-role@polyclaw-rg login verify<role:azure-bot-service-contributor-role@polyclaw-rg,login>",
@@ -260,7 +318,7 @@ func TestDiffOfDrift(t *testing.T) {
 				c.options(&opt)
 			}
 			s := wanted()
-			s.Agents["bot"].Certificates = []string{knownSum}
+			s.Agents["bot"].Certificates, s.Agents["bot"].Owners = []string{knownSum}, []string{listedOwner}
 			p := agent.Diff(s, "bot", o, opt)
 			sound(t, p)
 			proven(t, p)

@@ -67,6 +67,16 @@ func certificate(id, sum string) agent.Certificate {
 	return agent.Certificate{KeyID: id, SHA256: sum, DisplayName: "leastkey bot", End: now().AddDate(0, 11, 0)}
 }
 
+const (
+	farScope    = "/subscriptions/88888888-0000-0000-0000-000000000008/resourceGroups/far"
+	listedOwner = "99999999-0000-0000-0000-00000000000a"
+)
+
+// far is a recorded assignment in another subscription, which the spec does not name.
+func far(ours bool) agent.Assigned {
+	return agent.Assigned{Grant: role.Grant{Role: "Reader", RoleID: "acdd72a7-3385-48ef-bd42-f606fba81ae7", Scope: farScope}, Name: "far-1", Ours: ours}
+}
+
 // older adds a second generation that is not the active one, with its certificate.
 func older(o *agent.Observed) {
 	o.Record.Generations = append(o.Record.Generations, agent.Generation{ID: gen2, Ref: secret.Ref{Backend: "memory", Name: "bot#" + gen2}, SHA256: sum2, KeyID: "k2", NotBefore: now().AddDate(0, -2, 0), NotAfter: now().AddDate(0, 10, 0)})
@@ -192,11 +202,11 @@ func made(p agent.Plan, step, fact string, before func(a, b string) bool) bool {
 func proven(t interface{ Errorf(string, ...any) }, p agent.Plan) {
 	for _, s := range p.Steps {
 		switch s.Action {
-		case agent.RemoveCertificate, agent.RemovePassword:
+		case agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated:
 			if !s.Destroys || len(s.Proof) == 0 {
 				t.Errorf("step %s destroys a credential without a proof", s.ID)
 			}
-		case agent.DeleteKey, agent.RemoveRole:
+		case agent.DeleteKey, agent.RemoveRole, agent.ClearEnv:
 			if !s.Destroys {
 				t.Errorf("step %s does not say that it destroys", s.ID)
 			}

@@ -88,9 +88,11 @@ type Observed struct {
 	Namesakes   []Namesake          `json:"namesakes,omitempty"`    // other applications of the display name
 	Assignments []Assignment        `json:"assignments,omitempty"`  // all of the principal that could be read
 	Readable    []string            `json:"readable,omitempty"`     // the scopes whose assignments could be read: "exactly" is said of these only
+	Unread      []string            `json:"unread,omitempty"`       // scopes of recorded assignments that could not be read: nothing is known of those
 	AzureUnread bool                `json:"azure_unread,omitempty"` // the caller may read nothing in Azure and does the Graph half: of what lies there nothing is known
 	Keys        map[string]KeyState `json:"keys,omitempty"`         // generation id → what the keystore answered
 	Env         map[string]string   `json:"env,omitempty"`          // our keys as the environment file has them
+	EnvPath     string              `json:"env_path,omitempty"`     // absolute path of the environment file that was read
 	Now         time.Time           `json:"-"`
 }
 
@@ -99,6 +101,8 @@ func (o Observed) sorted() Observed {
 	if o.Application != nil {
 		a := *o.Application
 		a.Certificates, a.Passwords = byKeyID(a.Certificates, a.Passwords)
+		a.Federated = slices.SortedFunc(slices.Values(a.Federated), func(x, y FederatedCredential) int { return strings.Compare(x.ID, y.ID) })
+		a.Owners = slices.SortedFunc(slices.Values(a.Owners), func(x, y Owner) int { return strings.Compare(x.ID, y.ID) })
 		o.Application = &a
 	}
 	if o.Principal != nil {
@@ -127,15 +131,16 @@ type Vault struct {
 
 // Application is an app registration as Graph shows it.
 type Application struct {
-	ID             string        `json:"id"`
-	AppID          string        `json:"app_id"`
-	DisplayName    string        `json:"display_name"`
-	UniqueName     string        `json:"unique_name,omitempty"`
-	SignInAudience string        `json:"sign_in_audience"`
-	RedirectURIs   []string      `json:"redirect_uris,omitempty"`
-	Certificates   []Certificate `json:"certificates"`
-	Passwords      []Password    `json:"passwords"`
-	Owners         []Owner       `json:"owners,omitempty"`
+	ID             string                `json:"id"`
+	AppID          string                `json:"app_id"`
+	DisplayName    string                `json:"display_name"`
+	UniqueName     string                `json:"unique_name,omitempty"`
+	SignInAudience string                `json:"sign_in_audience"`
+	RedirectURIs   []string              `json:"redirect_uris,omitempty"`
+	Certificates   []Certificate         `json:"certificates"`
+	Passwords      []Password            `json:"passwords"`
+	Federated      []FederatedCredential `json:"federated,omitempty"`
+	Owners         []Owner               `json:"owners,omitempty"`
 }
 
 // Principal is a service principal as Graph shows it.
@@ -167,6 +172,14 @@ type Password struct {
 	Hint        string    `json:"hint,omitempty"` // its first three characters
 	Start       time.Time `json:"start"`
 	End         time.Time `json:"end"`
+}
+
+// FederatedCredential lets whoever holds a token of that issuer and subject log in as the application, without any key.
+type FederatedCredential struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
 }
 
 // Owner is an owner of an application.

@@ -19,9 +19,9 @@ func TestDigestIsGolden(t *testing.T) {
 		plan agent.Plan
 		want string
 	}{
-		"a first apply": {diff(t, untouched(), options()), "cbf1761fad1be06b6fbc0ef8a697d3789855c7af9512f478b7ab66e6c17d6438"},
+		"a first apply": {diff(t, untouched(), options()), "e8f3cf337ef8c54c82670008a8f17e6991ecb1284bc34c11f222e33204dbfa24"},
 		"a repair":      {diff(t, drift, options()), "25813d895042e6eaf5dbf7471f728f79a2a21d4b771f121e5a98ff627aae3c52"},
-		"a revoke":      {agent.Withdraw(wanted(), "bot", inOrder(), agent.RevokeOptions{Options: options(), Purge: true}), "14c7e6e8ce1301a066beccdb62bcf6734bd7e2f25e202212fa72bcb6bb432a0a"},
+		"a revoke":      {agent.Withdraw(wanted(), "bot", inOrder(), agent.RevokeOptions{Options: options(), Purge: true}), "0341fbdbc08cd2b58ca6d364ce718f3a448e0d246376bbd0f5bd85f9120d3ccf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.plan.Digest(); got != c.want {

@@ -79,7 +79,13 @@ func world(t *rapid.T) (agent.Spec, agent.Observed, agent.Options) {
 			o.Record.Assignments = append(o.Record.Assignments, agent.Assigned{Grant: as.Grant(), Name: as.Name, Ours: rapid.Bool().Draw(t, "ours")})
 		}
 	}
-	opt.RemoveForeign = rapid.SliceOfN(rapid.SampledFrom([]string{sum3, "k0", "k2", "app-p0", "sp-p1", "nothing"}), 0, 3).Draw(t, "remove")
+	o.Unread = rapid.SliceOfN(rapid.SampledFrom([]string{group, vault, "/subscriptions/" + sub}), 0, 2).Draw(t, "unread")
+	if o.Application != nil {
+		for i := range rapid.IntRange(0, 2).Draw(t, "federated") {
+			o.Application.Federated = append(o.Application.Federated, agent.FederatedCredential{ID: fmt.Sprint("fic", i), Name: "n"})
+		}
+	}
+	opt.RemoveForeign = rapid.SliceOfN(rapid.SampledFrom([]string{sum3, "k0", "k2", "app-p0", "sp-p1", "fic1", "nothing"}), 0, 3).Draw(t, "remove")
 	return s, o, opt
 }
 
@@ -146,9 +152,9 @@ func removesOnlyOurs(t *rapid.T, spec agent.Spec, o agent.Observed, opt agent.Op
 			return strings.EqualFold(id, s.With["key_id"]) || (id != "" && strings.EqualFold(id, s.With["sha256"]))
 		})
 		switch s.Action {
-		case agent.RemovePassword:
+		case agent.RemovePassword, agent.RemoveFederated:
 			if !asked {
-				t.Errorf("password %s is removed though nobody asked", s.With["key_id"])
+				t.Errorf("credential %s is removed though nobody asked", s.With["key_id"])
 			}
 		case agent.RemoveCertificate:
 			whose := o.Record.Whose(spec.Agents["bot"], agent.Certificate{KeyID: s.With["key_id"], SHA256: s.With["sha256"]})
@@ -157,7 +163,9 @@ func removesOnlyOurs(t *rapid.T, spec agent.Spec, o agent.Observed, opt agent.Op
 			}
 		case agent.RemoveRole:
 			i := slices.IndexFunc(o.Assignments, func(a agent.Assignment) bool { return a.Name == s.With["name"] })
-			if i < 0 || o.Assignments[i].PrincipalID != o.Record.PrincipalID {
+			recorded := slices.ContainsFunc(o.Record.Assignments, func(a agent.Assigned) bool { return a.Ours && a.Name == s.With["name"] })
+			direct := i >= 0 && (o.Assignments[i].PrincipalID == o.Record.PrincipalID || (o.Principal != nil && o.Assignments[i].PrincipalID == o.Principal.ID))
+			if !recorded && !direct {
 				t.Errorf("an assignment of another principal is removed: %s", s.ID)
 			}
 		}

@@ -73,12 +73,18 @@ func (w *withdrawal) identity() {
 				w.plan.Findings = append(w.plan.Findings, finding.Finding{ID: "foreign-certificate", Outcome: finding.Warn, Question: "are the certificates on the application ours?", Detail: "certificate " + describe(c) + " goes with the application"})
 			}
 		}
+		for _, f := range a.Federated {
+			w.plan.Findings = append(w.plan.Findings, finding.Finding{ID: "federated-credential", Outcome: finding.Warn, Question: "does nobody log in as the identity without its key?", Detail: "federated credential " + f.describe() + " goes with the application"})
+		}
 	}
 	w.principalCredentials(app)
 	w.step(Step{ID: "credentials", Action: ClearCertificates, Plane: Graph, Title: "remove every credential of the application", Why: "restored from the recycle bin, it opens nothing", With: app})
 	w.step(Step{ID: "delete", Action: DeleteApplication, Plane: Graph, Title: "delete the application and its service principal", With: app})
 	if w.opt.Purge {
 		w.step(Step{ID: "purge-principal", Action: PurgePrincipal, Plane: Graph, Title: "purge the service principal from the recycle bin", With: app})
+		if old := w.rec.PrincipalID; old != "" && !strings.EqualFold(old, w.principal) {
+			w.step(Step{ID: "purge-recorded-principal", Action: PurgePrincipal, Plane: Graph, Title: "purge the recorded service principal from the recycle bin", Why: "somebody made it anew", With: map[string]string{"principal": old}})
+		}
 		w.step(Step{ID: "purge", Action: PurgeApplication, Plane: Graph, Title: "purge the application from the recycle bin", With: app})
 	}
 	if w.rec.Active() != nil {
@@ -123,8 +129,8 @@ func (w *withdrawal) roles() {
 		}
 	}
 	for _, a := range w.seen.Assignments {
-		if done[strings.ToLower(a.Name)] || !strings.EqualFold(a.PrincipalID, w.rec.PrincipalID) {
-			continue
+		if done[strings.ToLower(a.Name)] || !(strings.EqualFold(a.PrincipalID, w.rec.PrincipalID) || strings.EqualFold(a.PrincipalID, w.principal)) {
+			continue // through a group, which it leaves with the principal
 		}
 		if w.opt.All {
 			remove(a.Name, a.Grant(), "it is not ours, and you asked for all")
@@ -146,7 +152,7 @@ func (w *withdrawal) keys() {
 
 func (w *withdrawal) here() {
 	if w.rec.EnvFile != "" {
-		w.step(Step{ID: "environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file", With: map[string]string{"file": w.rec.EnvFile, "app_id": w.rec.AppID}})
+		w.step(Step{ID: "environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + w.rec.EnvFile, With: map[string]string{"file": w.rec.EnvFile, "app_id": w.rec.AppID}})
 	}
 	if w.rec.Provisioned() || len(w.rec.Generations) > 0 || w.rec.EnvFile != "" {
 		w.step(Step{ID: "forget", Action: Forget, Plane: Here, Title: "forget the agent"})

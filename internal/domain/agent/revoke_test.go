@@ -62,6 +62,12 @@ func safe(t interface{ Errorf(string, ...any) }, p agent.Plan) {
 	}
 }
 
+// remade is a world in which somebody has deleted the service principal and made it anew, with a role of their choice.
+func remade(o *agent.Observed) {
+	o.Principal.ID = other
+	o.Assignments = append(o.Assignments, agent.Assignment{ID: "x", Name: "n", RoleID: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", Role: "Owner", Scope: group, PrincipalID: other})
+}
+
 func TestWithdraw(t *testing.T) {
 	const (
 		roles  = "remove-role:azure-bot-service-contributor-role@polyclaw-rg<disable> remove-role:reader@polyclaw-rg<disable> remove-role:key-vault-secrets-officer@kv<disable> "
@@ -98,6 +104,12 @@ func TestWithdraw(t *testing.T) {
 		"an assignment of a group is not touched": {change: func(o *agent.Observed) {
 			o.Assignments = append(o.Assignments, agent.Assignment{Name: "n", RoleID: other, Scope: group, PrincipalID: other})
 		}, options: agent.RevokeOptions{All: true}, steps: all},
+		"what a service principal made anew holds goes too, when all is asked": {change: remade, options: agent.RevokeOptions{All: true, Purge: true}, steps: "disable " + roles + "remove-role:owner@polyclaw-rg<disable> credentials<" + rolesW + ",remove-role:owner@polyclaw-rg> " +
+			"delete<credentials> purge-principal<delete> purge-recorded-principal<purge-principal> purge<purge-recorded-principal> prove<purge> delete-key:" + gen1 + "<prove> environment<delete-key:" + gen1 + "> forget<environment>"},
+		"what a service principal made anew holds is named otherwise": {change: remade, steps: all, findings: "assignment-left:warn"},
+		"a federated credential goes with it": {change: func(o *agent.Observed) {
+			o.Application.Federated = []agent.FederatedCredential{{ID: "fic", Name: "evil"}}
+		}, steps: all, findings: "federated-credential:warn"},
 		"an assignment recorded twice goes once": {change: func(o *agent.Observed) { o.Record.Assignments = append(o.Record.Assignments, o.Record.Assignments[0]) }, steps: all},
 		"a foreign certificate goes with it": {change: func(o *agent.Observed) {
 			o.Application.Certificates = append(o.Application.Certificates, certificate("f1", sum3))
