@@ -4,6 +4,7 @@
 package directory
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,13 @@ const (
 	SessionsAppID  = "2c7dd73f-7a21-485b-a7a2-000000000001" // dynamic sessions; the real id was not seen anywhere, so this one is ours
 	CognitiveAppID = "7d312290-28c8-473c-a0ed-8e53749b6d6d" // Microsoft Cognitive Services
 	AzureCLIAppID  = "04b07795-8ddb-461a-bbee-02f9e1bf7b46" // Azure CLI, a public client
+
+	MicrosoftTenantID = "f8cdef31-a31e-4b4a-93e4-5f571e91255a" // owns Microsoft's own applications
 )
+
+// AzureCLIScopes are the delegated permissions on Microsoft Graph for which Azure CLI is preauthorized (scp of its tokens, observed
+// 2026).
+const AzureCLIScopes = "Application.ReadWrite.All AppRoleAssignment.ReadWrite.All AuditLog.Read.All DelegatedPermissionGrant.ReadWrite.All Directory.AccessAsUser.All email Group.ReadWrite.All openid profile User.Read.All User.ReadWrite.All"
 
 // Role template ids of directory roles (Microsoft Entra built-in roles).
 const (
@@ -52,10 +59,11 @@ type User struct {
 
 // Group is a security group; Members are object ids of users, service principals and groups.
 type Group struct {
-	ID              string    `json:"id"`
-	DisplayName     string    `json:"displayName"`
-	Members         []string  `json:"members"`
-	CreatedDateTime time.Time `json:"createdDateTime"`
+	ID                 string    `json:"id"`
+	DisplayName        string    `json:"displayName"`
+	Members            []string  `json:"members"`
+	IsAssignableToRole bool      `json:"isAssignableToRole,omitempty"` // directory roles may be given to it; fixed when it is made
+	CreatedDateTime    time.Time `json:"createdDateTime"`
 }
 
 // KeyCredential is a certificate (or symmetric key) of an application or service principal. Key is DER.
@@ -211,6 +219,27 @@ type Directory struct {
 	Policies             *replica.Table[Policy]
 }
 
+// PreAuthorized are the values of the delegated permissions that users need not consent to for a client: those that the application
+// grants it as one of its api.preAuthorizedApplications.
+func (a Application) PreAuthorized(client string) []string {
+	api, _ := a.Rest["api"].(map[string]any)
+	listed, _ := api["preAuthorizedApplications"].([]any)
+	var values []string
+	for _, one := range listed {
+		entry, _ := one.(map[string]any)
+		if id, _ := entry["appId"].(string); !strings.EqualFold(id, client) {
+			continue
+		}
+		ids, _ := entry["delegatedPermissionIds"].([]any)
+		for _, p := range a.PermissionScopes {
+			if p.IsEnabled && slices.ContainsFunc(ids, func(id any) bool { s, _ := id.(string); return strings.EqualFold(s, p.ID) }) {
+				values = append(values, p.Value)
+			}
+		}
+	}
+	return values
+}
+
 // Live tells whether the application is not in the recycle bin.
 func (a Application) Live() bool { return a.DeletedDateTime == nil }
 
@@ -314,7 +343,8 @@ func PrefixKey(prefix string) (key string, ok bool) {
 	return prefix[:n], true
 }
 
-// GroupsOf returns the ids of every group that has the principal as a member, directly or through other groups.
+// GroupsOf returns the ids of every group that has the principal as a member, directly or through other groups. Azure's roles reach
+// that far; for those of the directory see RolesOf, for those of applications DirectGroupsOf.
 func (d *Directory) GroupsOf(v replica.View, principal string) []string {
 	seen := map[string]bool{}
 	var ids []string
@@ -330,12 +360,31 @@ func (d *Directory) GroupsOf(v replica.View, principal string) []string {
 	return ids
 }
 
-// RolesOf returns the template ids of the directory roles that the principal holds, directly or through a group.
+// DirectGroupsOf returns the ids of the groups that have the principal as a member themselves. An application role that is assigned to a
+// group reaches no further (Microsoft, "Manage users and groups assignment to an application": nested membership is not supported).
+func (d *Directory) DirectGroupsOf(v replica.View, principal string) []string {
+	var ids []string
+	for _, g := range d.Groups.By(v, "member", principal) {
+		ids = append(ids, g.ID)
+	}
+	return ids
+}
+
+// RolesOf returns the template ids of the directory roles that the principal holds, itself or as a direct member of a group to which
+// roles can be assigned (Microsoft, "Use Microsoft Entra groups to manage role assignments": such groups cannot be nested).
 func (d *Directory) RolesOf(v replica.View, principal string) []string {
+	holders := []string{principal}
+	for _, g := range d.Groups.By(v, "member", principal) {
+		if g.IsAssignableToRole {
+			holders = append(holders, g.ID)
+		}
+	}
 	var roles []string
-	for _, id := range append([]string{principal}, d.GroupsOf(v, principal)...) {
+	for _, id := range holders {
 		for _, m := range d.RoleMembers.By(v, "principal", id) {
-			roles = append(roles, m.Template)
+			if !slices.Contains(roles, m.Template) {
+				roles = append(roles, m.Template)
+			}
 		}
 	}
 	return roles

@@ -132,7 +132,7 @@ func (c *cloud) as(id, appID string, permissions ...string) client {
 // user is a user at Azure CLI.
 func (c *cloud) user(id string, scopes ...string) client {
 	if len(scopes) == 0 {
-		scopes = []string{cliScopes}
+		scopes = []string{directory.AzureCLIScopes}
 	}
 	return client{c, c.mint(authority.Claims{ObjectID: id, Subject: id, AppID: directory.AzureCLIAppID, IDType: "user", Scope: strings.Join(scopes, " "), UPN: "x@y"}), id, directory.AzureCLIAppID}
 }

@@ -132,7 +132,7 @@ func TestRightsThatDependOnTheTenant(t *testing.T) {
 	})
 	t.Run("a role held through a group counts", func(t *testing.T) {
 		admin := c.user(c.admin)
-		g := admin.post("groups", map[string]any{"displayName": "admins", "mailEnabled": false, "mailNickname": "g", "securityEnabled": true, "members@odata.bind": []string{host + "/v1.0/users/" + c.reader}}).is(201).str("id")
+		g := admin.post("groups", map[string]any{"displayName": "admins", "mailEnabled": false, "mailNickname": "g", "securityEnabled": true, "isAssignableToRole": true, "members@odata.bind": []string{host + "/v1.0/users/" + c.reader}}).is(201).str("id")
 		admin.post("directoryRoles(roleTemplateId='"+directory.CloudAppAdministrator+"')/members/$ref", map[string]any{"@odata.id": "https://x/directoryObjects/" + g}).is(204)
 		c.user(c.reader).patch("applications/"+id, map[string]any{"notes": "n"}).is(204)
 	})

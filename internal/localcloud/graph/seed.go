@@ -7,12 +7,6 @@ import (
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
-// microsoftTenant is the tenant that owns Microsoft's own applications.
-const microsoftTenant = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"
-
-// cliScopes are the delegated permissions that Azure CLI is preauthorized for on Microsoft Graph (scp of its tokens, observed 2026).
-const cliScopes = "Application.ReadWrite.All AppRoleAssignment.ReadWrite.All AuditLog.Read.All DelegatedPermissionGrant.ReadWrite.All Directory.AccessAsUser.All email Group.ReadWrite.All openid profile User.Read.All User.ReadWrite.All"
-
 // firstParty is a service principal that every tenant has.
 type firstParty struct {
 	appID, name, scope, scopeID string // scope is the one delegated permission; "" for none
@@ -29,15 +23,13 @@ var firstParties = []firstParty{
 	{appID: directory.AzureCLIAppID, name: "Microsoft Azure CLI"},
 }
 
-// SeedTenant makes what a tenant has before anybody adds to it: the service principals of Microsoft's own services, and what Azure CLI
-// may do on Graph and Azure Resource Manager in a user's name.
+// SeedTenant makes what a tenant has before anybody adds to it: the service principals of Microsoft's own services. What Azure CLI may
+// do with those in a user's name is preauthorized, which no tenant lists as a grant.
 func SeedTenant(tx replica.Tx, dir *directory.Directory, newID func() string) {
-	ids := map[string]string{}
 	put := func(p directory.ServicePrincipal) {
 		p.ID, p.ServicePrincipalType, p.AccountEnabled = newID(), "Application", true
-		p.CreatedDateTime, p.AppOwnerOrganizationID = tx.Now().UTC(), microsoftTenant
+		p.CreatedDateTime, p.AppOwnerOrganizationID = tx.Now().UTC(), directory.MicrosoftTenantID
 		p.ServicePrincipalNames = append([]string{p.AppID}, p.ServicePrincipalNames...)
-		ids[p.AppID] = p.ID
 		dir.ServicePrincipals.Put(tx, p.ID, p)
 	}
 	put(directory.ServicePrincipal{
@@ -50,10 +42,6 @@ func SeedTenant(tx replica.Tx, dir *directory.Directory, newID func() string) {
 			p.PermissionScopes = []directory.PermissionScope{{ID: f.scopeID, Value: f.scope, Type: "User", IsEnabled: true}}
 		}
 		put(p)
-	}
-	for _, on := range []struct{ resource, scope string }{{directory.GraphAppID, cliScopes}, {directory.ARMAppID, "user_impersonation"}, {directory.VaultAppID, "user_impersonation"}} {
-		g := directory.PermissionGrant{ID: "azure-cli-on-" + on.resource, ClientID: ids[directory.AzureCLIAppID], ConsentType: "AllPrincipals", ResourceID: ids[on.resource], Scope: on.scope}
-		dir.PermissionGrants.Put(tx, g.ID, g)
 	}
 }
 
