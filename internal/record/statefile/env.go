@@ -196,6 +196,9 @@ func (e *Env) Set(key, value string) (changed bool, err error) {
 	if err := e.continued(at); err != nil {
 		return false, fmt.Errorf("set %s: %w", key, err)
 	}
+	if err := e.joined(key); err != nil {
+		return false, fmt.Errorf("set %s: %w", key, err)
+	}
 	if at == len(e.lines) {
 		raw, err := quote(value, 0)
 		e.endLastLine()
@@ -222,6 +225,18 @@ func (e Env) last(key string) int {
 		}
 	}
 	return len(e.lines)
+}
+
+// joined refuses a key of which any assignment follows such a line: taking that one out would join what is after it instead.
+func (e Env) joined(key string) error {
+	for i, l := range e.lines {
+		if l.key == key && key != "" {
+			if err := e.continued(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // continued refuses a place after a line that ends with a backslash: a shell joins the two.
@@ -270,11 +285,15 @@ func plainTail(tail string) bool {
 	return rest == "" || (rest[0] == '#' && len(trimmed) < len(tail))
 }
 
-// Remove takes every assignment of the key out and tells whether there was one.
-func (e *Env) Remove(key string) bool {
+// Remove takes every assignment of the key out and tells whether there was one. fault.Invalid, and nothing is changed, where one follows
+// a line that ends with a backslash.
+func (e *Env) Remove(key string) (bool, error) {
+	if err := e.joined(key); err != nil {
+		return false, fmt.Errorf("remove %s: %w", key, err)
+	}
 	before := len(e.lines)
 	e.lines = slices.DeleteFunc(e.lines, func(l line) bool { return l.key == key && key != "" })
-	return len(e.lines) < before
+	return len(e.lines) < before, nil
 }
 
 func (e *Env) newline() string {

@@ -2,6 +2,7 @@ package statefile
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -105,7 +106,10 @@ func TestParseRefusesWhatReadersReadDifferently(t *testing.T) {
 
 func TestRemoveTakesEveryAssignment(t *testing.T) {
 	e := mustParse(t, "A=1\nSECRET=\"a\nb\"\n# SECRET\nexport SECRET=c # d\nB=2\n")
-	if !e.Remove("SECRET") || e.Remove("SECRET") || e.Remove("") {
+	first, err1 := e.Remove("SECRET")
+	again, err2 := e.Remove("SECRET")
+	none, err3 := e.Remove("")
+	if !first || again || none || errors.Join(err1, err2, err3) != nil {
 		t.Fatal("what Remove says")
 	}
 	if string(e.Bytes()) != "A=1\n# SECRET\nB=2\n" {
@@ -173,8 +177,8 @@ func FuzzEnv(f *testing.F) {
 		if changed, err := again.Set(key, value); err != nil || changed {
 			t.Fatalf("a second Set: %v %v\n%q", changed, err, again.Bytes())
 		}
-		if !again.Remove(key) {
-			t.Fatal("nothing to remove")
+		if removed, err := again.Remove(key); err != nil || !removed {
+			t.Fatalf("removed %v: %v", removed, err)
 		}
 		last, err := ParseEnv(again.Bytes())
 		if err != nil {
@@ -184,4 +188,21 @@ func FuzzEnv(f *testing.F) {
 			t.Fatalf("after Remove: %q", again.Bytes())
 		}
 	})
+}
+
+// Found by the fuzzer: taking out the first KEY put the second behind the backslash.
+func TestNothingIsTakenFromBehindABackslash(t *testing.T) {
+	const text = "A=\\\nKEY=old\nKEY=1\nB=2\n"
+	for name, change := range map[string]func(*Env) error{
+		"set":    func(e *Env) error { _, err := e.Set("KEY", "v"); return err },
+		"remove": func(e *Env) error { _, err := e.Remove("KEY"); return err },
+	} {
+		e, err := ParseEnv([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := change(&e); !fault.Is(err, fault.Invalid) || string(e.Bytes()) != text {
+			t.Errorf("%s: %v\n%q", name, err, e.Bytes())
+		}
+	}
 }

@@ -120,7 +120,11 @@ func edit(e *Env, set map[string]string, remove []string) (done, removed []strin
 		if _, both := set[key]; both {
 			return nil, nil, fault.Newf(fault.Invalid, "%s is to be both set and removed", key)
 		}
-		if e.Remove(key) {
+		gone, err := e.Remove(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if gone {
 			removed = append(removed, key)
 		}
 	}
