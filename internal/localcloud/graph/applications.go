@@ -50,6 +50,9 @@ func (c *call) findApplication(v replica.View, id, key string) (directory.Applic
 			found = append(found, a)
 		}
 	case "appid":
+		if !isGUID(id) {
+			return directory.Application{}, invalid("appId", "Application")
+		}
 		found = c.s.dir.Applications.By(v, "appId", strings.ToLower(id))
 	case "uniquename":
 		found = c.s.dir.Applications.By(v, "uniqueName", id)
@@ -64,77 +67,31 @@ func (c *call) findApplication(v replica.View, id, key string) (directory.Applic
 	return directory.Application{}, notFound(id)
 }
 
-// candidates are the applications that can satisfy the filter: those an index gives, or all.
+// candidates are the applications that can satisfy the filter.
 func (c *call) candidates(v replica.View) iter.Seq[row] {
-	table := c.s.dir.Applications
 	encode := func(a directory.Application) object {
 		o := c.s.encodeApplication(a, false)
 		if c.query.Expands("owners") {
-			o["owners"] = c.s.people(v, a.Owners)
+			o["owners"] = c.s.expanded(v, a.Owners)
 		}
 		return o
 	}
 	id := func(a directory.Application) string { return a.ID }
-	for _, by := range []struct {
-		property, index string
-		fold            bool
-	}{{"appId", "appId", true}, {"uniqueName", "uniqueName", false}, {"displayName", "displayName", true}} {
-		if values, ok := odata.Keys(c.query.Filter, by.property); ok {
-			return rows(indexed(v, table, by.index, values, by.fold, id, directory.Application.Live), id, encode)
-		}
-	}
-	if values, ok := odata.Keys(c.query.Filter, "identifierUris/any"); ok {
-		return rows(indexed(v, table, "identifierUri", values, false, id, directory.Application.Live), id, encode)
-	}
-	if values, ok := odata.Keys(c.query.Filter, "id"); ok {
-		return rows(fetch(v, table, values, directory.Application.Live), id, encode)
-	}
-	return rows(live(table.All(v), directory.Application.Live), id, encode)
+	found := lookup(v, c.query.Filter, c.s.dir.Applications, id, directory.Application.Live, []index{
+		{"appId", "appId", true}, {"uniqueName", "uniqueName", false}, {"displayName", "displayName", true}, {"identifierUris/any", "identifierUri", false},
+	})
+	return rows(found, id, encode)
 }
 
-// indexed gives the live objects under any of the keys of an index, each once.
-func indexed[T any](v replica.View, t *replica.Table[T], index string, keys []string, fold bool, id func(T) string, alive func(T) bool) []T {
-	var all []T
-	seen := map[string]bool{}
-	for _, key := range keys {
-		if fold {
-			key = strings.ToLower(key)
-		}
-		for _, o := range t.By(v, index, key) {
-			if alive(o) && !seen[id(o)] {
-				seen[id(o)] = true
-				all = append(all, o)
-			}
-		}
-	}
-	return all
+func (c *call) listApplications(v replica.View) error { return c.list("applications", c.candidates(v)) }
+func (c *call) countApplications(v replica.View) error {
+	return c.count("applications", c.candidates(v))
 }
-
-// fetch gives the live objects of the ids, each once.
-func fetch[T any](v replica.View, t *replica.Table[T], ids []string, alive func(T) bool) []T {
-	var all []T
-	seen := map[string]bool{}
-	for _, id := range ids {
-		id = strings.ToLower(id)
-		if o, ok := t.Get(v, id); ok && alive(o) && !seen[id] {
-			seen[id] = true
-			all = append(all, o)
-		}
-	}
-	return all
-}
-
-func live[T any](all []T, alive func(T) bool) []T {
-	return slices.DeleteFunc(all, func(o T) bool { return !alive(o) })
-}
-
-func (c *call) listApplications(v replica.View) error  { return c.list("applications", c.candidates(v)) }
-func (c *call) countApplications(v replica.View) error { return c.count(c.candidates(v)) }
 
 func (c *call) getApplication(v replica.View) error {
 	o := c.s.encodeApplication(c.app, c.query.Selects("keyCredentials"))
 	if c.query.Expands("owners") {
-		o["owners"] = c.s.people(v, c.app.Owners)
+		o["owners"] = c.s.expanded(v, c.app.Owners)
 	}
 	return c.one("applications", o)
 }

@@ -54,7 +54,7 @@ func (s *Service) encodeAssignment(v replica.View, a directory.AppRoleAssignment
 }
 
 func (c *call) assignmentsOf(v replica.View, index, id string) error {
-	return c.list("appRoleAssignments", rows(c.s.dir.AppRoleAssignments.By(v, index, id), func(a directory.AppRoleAssignment) string { return a.ID },
+	return c.list("appRoleAssignments", rows(slices.Values(c.s.dir.AppRoleAssignments.By(v, index, id)), func(a directory.AppRoleAssignment) string { return a.ID },
 		func(a directory.AppRoleAssignment) object { return c.s.encodeAssignment(v, a) }))
 }
 

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
@@ -18,12 +19,12 @@ func deletedItemRoutes() []route {
 }
 
 func (c *call) listDeletedApplications(v replica.View) error {
-	gone := live(c.s.dir.Applications.All(v), func(a directory.Application) bool { return restorable(a.DeletedDateTime, v.Now()) })
+	gone := only(slices.Values(c.s.dir.Applications.By(v, "deleted", "true")), func(a directory.Application) bool { return restorable(a.DeletedDateTime, v.Now()) })
 	return c.list("applications", rows(gone, func(a directory.Application) string { return a.ID }, func(a directory.Application) object { return c.s.encodeApplication(a, false) }))
 }
 
 func (c *call) listDeletedPrincipals(v replica.View) error {
-	gone := live(c.s.dir.ServicePrincipals.All(v), func(p directory.ServicePrincipal) bool { return restorable(p.DeletedDateTime, v.Now()) })
+	gone := only(slices.Values(c.s.dir.ServicePrincipals.By(v, "deleted", "true")), func(p directory.ServicePrincipal) bool { return restorable(p.DeletedDateTime, v.Now()) })
 	return c.list("servicePrincipals", rows(gone, func(p directory.ServicePrincipal) string { return p.ID }, func(p directory.ServicePrincipal) object { return c.s.encodeServicePrincipal(p, false) }))
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/leastkey/leastkey/internal/localcloud/directory"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -60,10 +59,16 @@ func (s *Service) objects(v replica.View, ids []string) iter.Seq[row] {
 	}
 }
 
-// people are the objects as a list, for $expand.
-func (s *Service) people(v replica.View, ids []string) []object {
+// maxExpanded is how many objects $expand gives at most (Microsoft Graph, "Customize Microsoft Graph responses with query parameters").
+const maxExpanded = 20
+
+// expanded are the first of the objects as a list, for $expand.
+func (s *Service) expanded(v replica.View, ids []string) []object {
 	list := []object{}
 	for r := range s.objects(v, ids) {
+		if len(list) == maxExpanded {
+			break
+		}
 		list = append(list, r.object())
 	}
 	return list
@@ -169,10 +174,8 @@ func (c *call) listOwnedObjects(v replica.View) error {
 // listCreatedObjects lists the applications that the service principal's application has created.
 func (c *call) listCreatedObjects(v replica.View) error {
 	var ids []string
-	for _, a := range live(c.s.dir.Applications.All(v), directory.Application.Live) {
-		if a.CreatedByAppID == c.sp.AppID {
-			ids = append(ids, a.ID)
-		}
+	for _, a := range c.s.dir.Applications.By(v, "createdBy", c.sp.AppID) {
+		ids = append(ids, a.ID) // one in the recycle bin is left out by the listing
 	}
 	return c.list("directoryObjects", c.s.objects(v, ids))
 }

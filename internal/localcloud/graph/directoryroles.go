@@ -55,7 +55,7 @@ func directoryRoleRoutes() []route {
 }
 
 func roleRows(encode func(builtInRole) object) iter.Seq[row] {
-	return rows(builtInRoles, func(r builtInRole) string { return r.id }, encode)
+	return rows(slices.Values(builtInRoles), func(r builtInRole) string { return r.id }, encode)
 }
 
 // findRole finds a role by its own id or, as an alternate key, its template's.
@@ -150,7 +150,9 @@ func (c *call) getRoleDefinition(replica.View) error {
 }
 
 func (c *call) listRoleAssignments(v replica.View) error {
-	return c.list("roleManagement/directory/roleAssignments", rows(c.s.dir.RoleMembers.All(v), func(m directory.RoleMember) string { return m.ID }, func(m directory.RoleMember) object {
+	id := func(m directory.RoleMember) string { return m.ID }
+	found := lookup(v, c.query.Filter, c.s.dir.RoleMembers, id, func(directory.RoleMember) bool { return true }, []index{{"principalId", "principal", true}, {"roleDefinitionId", "template", true}})
+	return c.list("roleManagement/directory/roleAssignments", rows(found, id, func(m directory.RoleMember) object {
 		return object{"id": base64.RawURLEncoding.EncodeToString([]byte(m.ID)), "principalId": m.PrincipalID, "roleDefinitionId": m.Template, "directoryScopeId": "/"}
 	}))
 }

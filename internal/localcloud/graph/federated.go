@@ -3,6 +3,7 @@ package graph
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
@@ -31,7 +32,7 @@ func encodeFederated(f directory.FederatedCredential) object {
 func (c *call) listFederated(v replica.View) error {
 	parent := c.app.ID + c.sp.ID // one of them is empty
 	id := func(f directory.FederatedCredential) string { return f.ID }
-	return c.list(strings.ToLower(c.kind()[:1])+c.kind()[1:]+"s('"+parent+"')/federatedIdentityCredentials", rows(c.s.dir.FederatedCredentials.By(v, "parent", parent), id, encodeFederated))
+	return c.list(strings.ToLower(c.kind()[:1])+c.kind()[1:]+"s('"+parent+"')/federatedIdentityCredentials", rows(slices.Values(c.s.dir.FederatedCredentials.By(v, "parent", parent)), id, encodeFederated))
 }
 
 // findFederated finds the credential of the path, by id or by name: both stand where an id does.

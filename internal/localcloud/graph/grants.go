@@ -2,13 +2,11 @@ package graph
 
 import (
 	"encoding/base64"
-	"iter"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
-	"github.com/leastkey/leastkey/internal/localcloud/graph/odata"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -27,20 +25,17 @@ func encodeGrant(g directory.PermissionGrant) object {
 	return object{"id": g.ID, "clientId": g.ClientID, "consentType": g.ConsentType, "principalId": pointer(g.PrincipalID), "resourceId": g.ResourceID, "scope": g.Scope}
 }
 
-func grantRows(grants []directory.PermissionGrant) iter.Seq[row] {
-	return rows(grants, func(g directory.PermissionGrant) string { return g.ID }, encodeGrant)
-}
+func grantID(g directory.PermissionGrant) string { return g.ID }
+
+func everyGrant(directory.PermissionGrant) bool { return true }
 
 func (c *call) listGrants(v replica.View) error {
-	if clients, ok := odata.Keys(c.query.Filter, "clientId"); ok {
-		id := func(g directory.PermissionGrant) string { return g.ID }
-		return c.list("oauth2PermissionGrants", grantRows(indexed(v, c.s.dir.PermissionGrants, "client", clients, true, id, func(directory.PermissionGrant) bool { return true })))
-	}
-	return c.list("oauth2PermissionGrants", grantRows(c.s.dir.PermissionGrants.All(v)))
+	found := lookup(v, c.query.Filter, c.s.dir.PermissionGrants, grantID, everyGrant, []index{{"clientId", "client", true}, {"resourceId", "resource", true}})
+	return c.list("oauth2PermissionGrants", rows(found, grantID, encodeGrant))
 }
 
 func (c *call) listGrantsOfClient(v replica.View) error {
-	return c.list("oauth2PermissionGrants", grantRows(c.s.dir.PermissionGrants.By(v, "client", c.sp.ID)))
+	return c.list("oauth2PermissionGrants", rows(slices.Values(c.s.dir.PermissionGrants.By(v, "client", c.sp.ID)), grantID, encodeGrant))
 }
 
 func (c *call) getGrant(v replica.View) error {

@@ -23,11 +23,13 @@ type Service struct {
 	env    service.Env
 	dir    *directory.Directory
 	routes map[string][]route // by first segment, lower case
+
+	schemas map[string]*schema // by the name of the type
 }
 
 // New makes the service.
 func New(env service.Env) *Service {
-	s := &Service{env: env, dir: env.Dir, routes: map[string][]route{}}
+	s := &Service{env: env, dir: env.Dir, routes: map[string][]route{}, schemas: schemas()}
 	for _, r := range routes() {
 		first := strings.ToLower(r.segments[0])
 		s.routes[first] = append(s.routes[first], r)

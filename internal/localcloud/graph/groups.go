@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
-	"github.com/leastkey/leastkey/internal/localcloud/graph/odata"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -27,17 +26,11 @@ func everyGroup(directory.Group) bool { return true }
 
 func (c *call) groups(v replica.View) iter.Seq[row] {
 	id := func(g directory.Group) string { return g.ID }
-	if names, ok := odata.Keys(c.query.Filter, "displayName"); ok {
-		return rows(indexed(v, c.s.dir.Groups, "displayName", names, true, id, everyGroup), id, encodeGroup)
-	}
-	if ids, ok := odata.Keys(c.query.Filter, "id"); ok {
-		return rows(fetch(v, c.s.dir.Groups, ids, everyGroup), id, encodeGroup)
-	}
-	return rows(c.s.dir.Groups.All(v), id, encodeGroup)
+	return rows(lookup(v, c.query.Filter, c.s.dir.Groups, id, everyGroup, []index{{"displayName", "displayName", true}}), id, encodeGroup)
 }
 
 func (c *call) listGroups(v replica.View) error  { return c.list("groups", c.groups(v)) }
-func (c *call) countGroups(v replica.View) error { return c.count(c.groups(v)) }
+func (c *call) countGroups(v replica.View) error { return c.count("groups", c.groups(v)) }
 
 func (c *call) findGroup(v replica.View) (directory.Group, error) {
 	g, ok := c.s.dir.Groups.Get(v, strings.ToLower(c.arg["group"]))

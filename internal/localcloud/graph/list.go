@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -20,9 +19,9 @@ type row struct {
 }
 
 // rows adapts objects of a table.
-func rows[T any](objects []T, id func(T) string, encode func(T) object) iter.Seq[row] {
+func rows[T any](objects iter.Seq[T], id func(T) string, encode func(T) object) iter.Seq[row] {
 	return func(yield func(row) bool) {
-		for _, o := range objects {
+		for o := range objects {
 			if !yield(row{id(o), func() object { return encode(o) }}) {
 				return
 			}
@@ -52,18 +51,23 @@ func parseToken(text string) (token, error) {
 
 // list answers a collection: what of all passes the filter, one page of it, shaped by $select.
 func (c *call) list(name string, all iter.Seq[row]) error {
-	found, err := c.filter(all)
+	found, err := c.found(name, all)
 	if err != nil {
 		return err
 	}
-	total := len(found)
-	if found, err = c.resume(found); err != nil {
-		return err
+	var from *token
+	if c.query.SkipToken != "" {
+		t, err := parseToken(c.query.SkipToken)
+		if err != nil {
+			return err
+		}
+		from = &t
 	}
 	size := c.query.Top
 	if size == 0 {
 		size = odata.DefaultPage
 	}
+	page, next, total := cut(found, from, size, c.query.Count)
 	answer := object{"@odata.context": c.context(name)}
 	if len(c.query.Select) > 0 {
 		answer["@odata.context"] = c.context(name + "(" + strings.Join(c.query.Select, ",") + ")")
@@ -71,12 +75,11 @@ func (c *call) list(name string, all iter.Seq[row]) error {
 	if c.query.Count {
 		answer["@odata.count"] = total
 	}
-	if len(found) > size {
-		answer["@odata.nextLink"] = c.nextLink(token{found[size-1].id, total - len(found) + size})
-		found = found[:size]
+	if next != nil {
+		answer["@odata.nextLink"] = c.nextLink(*next)
 	}
 	value := []object{}
-	for _, r := range found {
+	for _, r := range page {
 		o, err := c.shape(name, r.object())
 		if err != nil {
 			return err
@@ -88,28 +91,63 @@ func (c *call) list(name string, all iter.Seq[row]) error {
 	return nil
 }
 
-// filter keeps what passes $filter and $search, in the order of $orderby.
-func (c *call) filter(all iter.Seq[row]) ([]row, error) {
+// cut takes the page behind a token, and no more rows than it needs unless all are counted. Where the last object of the page before is
+// gone, the page begins after as many as were given.
+func cut(all iter.Seq[row], from *token, size int, count bool) (page []row, next *token, total int) {
+	var instead []row // the page, if the token's object does not come
+	start, begun := 0, from == nil
+	for r := range all {
+		switch {
+		case begun && len(page) <= size:
+			page = append(page, r)
+		case !begun && r.id == from.Last:
+			start, begun = total+1, true
+		case !begun && total >= from.Given && len(instead) <= size:
+			instead = append(instead, r)
+		}
+		total++
+		if begun && len(page) > size && !count {
+			break
+		}
+	}
+	if !begun {
+		page, start = instead, from.Given
+	}
+	if len(page) > size {
+		page = page[:size]
+		next = &token{page[size-1].id, start + size}
+	}
+	return page, next, total
+}
+
+// found lends what passes $filter and $search, in the order of $orderby, once the query makes sense for the collection.
+func (c *call) found(name string, all iter.Seq[row]) (iter.Seq[row], error) {
 	search, err := parseSearch(c.query.Search)
 	if err != nil {
 		return nil, err
 	}
-	var found []row
-	for r := range all {
-		if c.query.Filter == nil && search == nil && len(c.query.OrderBy) == 0 {
-			found = append(found, r)
-			continue
-		}
-		o := r.object()
-		get := func(path string) any { return odata.Property(o, path) }
-		if (c.query.Filter == nil || c.query.Filter.Match(get)) && (search == nil || search.Match(get)) {
-			found = append(found, row{r.id, func() object { return o }})
-		}
+	var by string
+	if search != nil {
+		by = search.Path
 	}
-	if len(c.query.OrderBy) > 0 {
-		slices.SortStableFunc(found, func(a, b row) int { return compareRows(a.object(), b.object(), c.query.OrderBy) })
+	if err := c.s.schemaOf(name).check(c.query, by); err != nil {
+		return nil, err
 	}
-	return found, nil
+	if c.query.Filter == nil && search == nil {
+		return sorted(all, c.query.OrderBy), nil
+	}
+	return sorted(func(yield func(row) bool) {
+		for r := range all {
+			o := r.object()
+			get := func(path string) any { return odata.Property(o, path) }
+			if c.query.Filter != nil && !c.query.Filter.Match(get) || search != nil && !search.Match(get) {
+				continue
+			}
+			if !yield(row{r.id, func() object { return o }}) {
+				return
+			}
+		}
+	}, c.query.OrderBy), nil
 }
 
 func compareRows(a, b object, order []odata.Order) int {
@@ -128,7 +166,7 @@ func compareRows(a, b object, order []odata.Order) int {
 }
 
 // parseSearch reads the form of $search that directory objects have: "property:text", quotes included.
-func parseSearch(text string) (odata.Expr, error) {
+func parseSearch(text string) (*odata.Call, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -138,22 +176,7 @@ func parseSearch(text string) (odata.Expr, error) {
 	if !ok || !closed || !colon || strings.Contains(value, `"`) {
 		return nil, &problem{status: http.StatusBadRequest, code: "BadRequest", message: "Syntax error: character ':' is not valid at position 0 in '" + text + "'."}
 	}
-	return odata.Call{Func: "contains", Path: property, Value: odata.Literal{Quoted: true, Text: value}}, nil
-}
-
-// resume drops what earlier pages gave.
-func (c *call) resume(found []row) ([]row, error) {
-	if c.query.SkipToken == "" {
-		return found, nil
-	}
-	t, err := parseToken(c.query.SkipToken)
-	if err != nil {
-		return nil, err
-	}
-	if i := slices.IndexFunc(found, func(r row) bool { return r.id == t.Last }); i >= 0 {
-		return found[i+1:], nil
-	}
-	return found[min(t.Given, len(found)):], nil
+	return &odata.Call{Func: "contains", Path: property, Value: odata.Literal{Quoted: true, Text: value}}, nil
 }
 
 func (c *call) nextLink(t token) string {
@@ -167,21 +190,28 @@ func (c *call) nextLink(t token) string {
 	return c.s.env.Endpoints().Graph + c.r.URL.EscapedPath() + "?" + strings.ReplaceAll(query.Encode(), url.QueryEscape("$"), "$")
 }
 
-// count answers a /$count segment, which needs the header alone.
-func (c *call) count(all iter.Seq[row]) error {
+// count answers the /$count segment of a collection, which needs the header alone.
+func (c *call) count(name string, all iter.Seq[row]) error {
 	if !c.query.Eventual {
 		return badRequest("$count is not currently supported.")
 	}
-	found, err := c.filter(all)
+	found, err := c.found(name, all)
 	if err != nil {
 		return err
 	}
-	c.answer = plainText(strconv.Itoa(len(found)))
+	n := 0
+	for range found {
+		n++
+	}
+	c.answer = plainText(strconv.Itoa(n))
 	return nil
 }
 
 // shape keeps what $select names. Asking for a property that the type does not have is an error.
 func (c *call) shape(collection string, o object) (object, error) {
+	if err := c.s.schemaOf(collection).selects(c.query.Select); err != nil {
+		return nil, err
+	}
 	if len(c.query.Select) == 0 {
 		if collection == "users" {
 			for _, name := range onlyOnSelect {
@@ -196,28 +226,14 @@ func (c *call) shape(collection string, o object) (object, error) {
 			kept[name] = value
 		}
 	}
-	for _, name := range c.query.Select {
-		known := slices.ContainsFunc(keysOf(o), func(have string) bool { return strings.EqualFold(have, name) })
-		if kind, typed := strictTypes[collection]; typed && !known && !strings.Contains(name, "/") && !strings.HasPrefix(name, "extension_") {
-			return nil, &problem{status: http.StatusBadRequest, code: "BadRequest", message: "Parsing OData Select and Expand failed: Could not find a property named '" + name + "' on type 'microsoft.graph." + kind + "'."}
-		}
-	}
 	return kept, nil
-}
-
-// strictTypes are the collections whose objects carry every property of their type, so that another one is a mistake of the client.
-var strictTypes = map[string]string{"applications": "application", "servicePrincipals": "servicePrincipal"}
-
-func keysOf(o object) []string {
-	names := make([]string, 0, len(o))
-	for name := range o {
-		names = append(names, name)
-	}
-	return names
 }
 
 // one answers a single object of a collection.
 func (c *call) one(collection string, o object) error {
+	if err := c.s.schemaOf(collection).expands(c.query.Expand); err != nil {
+		return err
+	}
 	context := collection
 	if len(c.query.Select) > 0 {
 		context += "(" + strings.Join(c.query.Select, ",") + ")"

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -142,15 +143,15 @@ func customPolicy(p directory.Policy) bool {
 }
 
 func (c *call) listPolicies(v replica.View) error {
-	return c.listThese(live(c.s.dir.Policies.All(v), customPolicy))
+	return c.listThese(only(c.s.dir.Policies.Each(v), customPolicy))
 }
 
-func (c *call) listThese(policies []directory.Policy) error {
+func (c *call) listThese(policies iter.Seq[directory.Policy]) error {
 	return c.list("policies/appManagementPolicies", rows(policies, func(p directory.Policy) string { return p.ID }, func(p directory.Policy) object { return maps.Clone(p.Body) }))
 }
 
 func (c *call) listAssignedPolicies(v replica.View) error {
-	return c.listThese(fetch(v, c.s.dir.Policies, c.app.PolicyIDs, customPolicy))
+	return c.listThese(slices.Values(fetch(v, c.s.dir.Policies, c.app.PolicyIDs, customPolicy)))
 }
 
 func (c *call) findPolicy(v replica.View) (directory.Policy, error) {

@@ -51,6 +51,9 @@ func (c *call) findServicePrincipal(v replica.View, id, key string) (directory.S
 			return p, nil
 		}
 	case "appid":
+		if !isGUID(id) {
+			return directory.ServicePrincipal{}, invalid("appId", "ServicePrincipal")
+		}
 		if p, ok := c.s.principalOf(v, strings.ToLower(id)); ok {
 			return p, nil
 		}
@@ -72,44 +75,36 @@ func (s *Service) principalOf(v replica.View, appID string) (directory.ServicePr
 
 // principals are the service principals that can satisfy the filter.
 func (c *call) principals(v replica.View) iter.Seq[row] {
-	table := c.s.dir.ServicePrincipals
 	encode := func(p directory.ServicePrincipal) object {
 		o := c.s.encodeServicePrincipal(p, false)
 		if c.query.Expands("owners") {
-			o["owners"] = c.s.people(v, p.Owners)
+			o["owners"] = c.s.expanded(v, p.Owners)
 		}
 		return o
 	}
-	id := func(p directory.ServicePrincipal) string { return p.ID }
-	alive := directory.ServicePrincipal.Live
-	if values, ok := odata.Keys(c.query.Filter, "appId"); ok {
-		return rows(indexed(v, table, "appId", values, true, id, alive), id, encode)
-	}
+	id, alive := func(p directory.ServicePrincipal) string { return p.ID }, directory.ServicePrincipal.Live
+	table := c.s.dir.ServicePrincipals
 	if values, ok := odata.Keys(c.query.Filter, "servicePrincipalNames/any"); ok {
 		for _, value := range values { // app ids are stored in lower case, URIs as they came
 			values = append(values, strings.ToLower(value))
 		}
-		return rows(indexed(v, table, "servicePrincipalName", values, false, id, alive), id, encode)
+		return rows(slices.Values(indexed(v, table, "servicePrincipalName", values, false, id, alive)), id, encode)
 	}
-	if values, ok := odata.Keys(c.query.Filter, "displayName"); ok {
-		return rows(indexed(v, table, "displayName", values, true, id, alive), id, encode)
-	}
-	if values, ok := odata.Keys(c.query.Filter, "id"); ok {
-		return rows(fetch(v, table, values, alive), id, encode)
-	}
-	return rows(live(table.All(v), alive), id, encode)
+	return rows(lookup(v, c.query.Filter, table, id, alive, []index{{"appId", "appId", true}, {"displayName", "displayName", true}}), id, encode)
 }
 
 func (c *call) listServicePrincipals(v replica.View) error {
 	return c.list("servicePrincipals", c.principals(v))
 }
 
-func (c *call) countServicePrincipals(v replica.View) error { return c.count(c.principals(v)) }
+func (c *call) countServicePrincipals(v replica.View) error {
+	return c.count("servicePrincipals", c.principals(v))
+}
 
 func (c *call) getServicePrincipal(v replica.View) error {
 	o := c.s.encodeServicePrincipal(c.sp, c.query.Selects("keyCredentials"))
 	if c.query.Expands("owners") {
-		o["owners"] = c.s.people(v, c.sp.Owners)
+		o["owners"] = c.s.expanded(v, c.sp.Owners)
 	}
 	return c.one("servicePrincipals", o)
 }
@@ -326,8 +321,8 @@ func (s *Service) binServicePrincipal(tx replica.Tx, p directory.ServicePrincipa
 			s.dir.AppRoleAssignments.Delete(tx, a.ID)
 		}
 	}
-	for _, g := range s.dir.PermissionGrants.All(tx.View) {
-		if g.ClientID == p.ID || g.ResourceID == p.ID {
+	for _, index := range []string{"client", "resource"} {
+		for _, g := range s.dir.PermissionGrants.By(tx.View, index, p.ID) {
 			s.dir.PermissionGrants.Delete(tx, g.ID)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
-	"github.com/leastkey/leastkey/internal/localcloud/graph/odata"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -21,17 +20,11 @@ func everyUser(directory.User) bool { return true }
 
 func (c *call) users(v replica.View) iter.Seq[row] {
 	id := func(u directory.User) string { return u.ID }
-	if names, ok := odata.Keys(c.query.Filter, "userPrincipalName"); ok {
-		return rows(indexed(v, c.s.dir.Users, "upn", names, true, id, everyUser), id, encodeUser)
-	}
-	if ids, ok := odata.Keys(c.query.Filter, "id"); ok {
-		return rows(fetch(v, c.s.dir.Users, ids, everyUser), id, encodeUser)
-	}
-	return rows(c.s.dir.Users.All(v), id, encodeUser)
+	return rows(lookup(v, c.query.Filter, c.s.dir.Users, id, everyUser, []index{{"userPrincipalName", "upn", true}}), id, encodeUser)
 }
 
 func (c *call) listUsers(v replica.View) error  { return c.list("users", c.users(v)) }
-func (c *call) countUsers(v replica.View) error { return c.count(c.users(v)) }
+func (c *call) countUsers(v replica.View) error { return c.count("users", c.users(v)) }
 
 // findUser finds a user by object id or user principal name.
 func (c *call) findUser(v replica.View, id string) (directory.User, error) {

@@ -37,6 +37,23 @@ func Keys(e Expr, property string) (values []string, ok bool) {
 	return e.keys(strings.ToLower(property))
 }
 
+// Prefixes gives texts with one of which the property must begin for the expression to match; ok is false when it may begin with any.
+func Prefixes(e Expr, property string) (texts []string, ok bool) {
+	switch e := e.(type) {
+	case And:
+		if texts, ok = Prefixes(e.Left, property); !ok {
+			texts, ok = Prefixes(e.Right, property)
+		}
+	case Or:
+		left, one := Prefixes(e.Left, property)
+		right, other := Prefixes(e.Right, property)
+		texts, ok = slices.Concat(left, right), one && other
+	case Call:
+		texts, ok = []string{e.Value.Text}, e.Func == "startswith" && strings.EqualFold(e.Path, property)
+	}
+	return texts, ok
+}
+
 // And, Or and Not are the logical operators.
 type (
 	And struct{ Left, Right Expr }

@@ -124,13 +124,27 @@ func (q *Query) supported() error {
 	return nil
 }
 
+// list cuts at commas outside of parentheses.
 func list(value string) []string {
 	var items []string
-	for item := range strings.SplitSeq(value, ",") {
-		if item = strings.TrimSpace(item); item != "" {
+	depth, start := 0, 0
+	add := func(end int) {
+		if item := strings.TrimSpace(value[start:end]); item != "" {
 			items = append(items, item)
 		}
 	}
+	for i, c := range value {
+		switch {
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == ',' && depth == 0:
+			add(i)
+			start = i + 1
+		}
+	}
+	add(len(value))
 	return items
 }
 
