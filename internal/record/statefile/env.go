@@ -309,7 +309,8 @@ func (e *Env) endLastLine() {
 		return
 	}
 	l := &e.lines[len(e.lines)-1]
-	if raw := l.text(); raw != byteOrderMark && !strings.HasSuffix(raw, "\n") {
+	mark := len(e.lines) == 1 && l.text() == byteOrderMark // which is no line, but only at the beginning of the file
+	if !mark && !strings.HasSuffix(l.text(), "\n") {
 		l.tail += e.newline()
 	}
 }
