@@ -111,7 +111,7 @@ func (d *Door) named(name string) (*agent.Agent, error) {
 		if len(names) == 1 {
 			return d.c.Spec.Agents[names[0]], nil
 		}
-		return nil, fault.New(fault.Invalid, "which agent?", "name one of "+strings.Join(names, ", "))
+		return nil, fault.New(fault.Usage, "which agent?", "name one of "+strings.Join(names, ", "))
 	}
 	if a, ok := d.c.Spec.Agents[name]; ok {
 		return a, nil
@@ -120,7 +120,7 @@ func (d *Door) named(name string) (*agent.Agent, error) {
 	if near := role.Nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return nil, fault.New(fault.Invalid, fmt.Sprintf("no agent %q in the spec", name), hint)
+	return nil, fault.New(fault.Usage, fmt.Sprintf("no agent %q in the spec", name), hint)
 }
 
 // Caller identifies the operator, and refuses one of another tenant than the spec's.
@@ -205,5 +205,5 @@ func (d *Door) recordedName(ctx context.Context, name string) (string, error) {
 	if len(all) == 1 {
 		return all[0].Agent, nil
 	}
-	return "", fault.New(fault.Invalid, "which agent?", "name one: leastkey status lists them")
+	return "", fault.New(fault.Usage, "which agent?", "name one: leastkey status lists them")
 }

@@ -19,6 +19,7 @@ func TestEveryCodeHasAStatusAndAnExitCode(t *testing.T) {
 	for code, want := range map[fault.Code]struct{ status, exit int }{
 		fault.Unknown:         {http.StatusInternalServerError, 1},
 		fault.Invalid:         {http.StatusBadRequest, 1},
+		fault.Usage:           {http.StatusBadRequest, 2},
 		fault.NotFound:        {http.StatusNotFound, 1},
 		fault.Conflict:        {http.StatusConflict, 1},
 		fault.Forbidden:       {http.StatusForbidden, 1},

@@ -20,7 +20,7 @@ const (
 // HTTPStatus is the status of an error code over HTTP.
 func HTTPStatus(c fault.Code) int {
 	switch c {
-	case fault.Invalid:
+	case fault.Invalid, fault.Usage:
 		return http.StatusBadRequest
 	case fault.Unauthenticated:
 		return http.StatusUnauthorized
@@ -48,6 +48,8 @@ func ExitCode(err error) int {
 	switch fault.CodeOf(err) {
 	case fault.Stopped:
 		return ExitStopped
+	case fault.Usage:
+		return ExitUsage
 	}
 	return ExitFailed
 }

@@ -18,6 +18,7 @@ type Code string
 const (
 	Unknown         Code = "unknown"         // nobody could tell; treat as neither present nor absent
 	Invalid         Code = "invalid"         // the input is wrong; nothing was done
+	Usage           Code = "usage"           // the command names something that is not there to be named; nothing was done
 	NotFound        Code = "not_found"       // the service answered that the thing does not exist
 	Conflict        Code = "conflict"        // the thing exists already, or is not in the state that was assumed
 	Forbidden       Code = "forbidden"       // the caller is known and lacks a right
