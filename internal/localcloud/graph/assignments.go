@@ -3,6 +3,7 @@ package graph
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -53,28 +54,32 @@ func (s *Service) encodeAssignment(v replica.View, a directory.AppRoleAssignment
 	return o
 }
 
-func (c *call) assignmentsOf(v replica.View, index, id string) error {
-	return c.list("appRoleAssignments", rows(slices.Values(c.s.dir.AppRoleAssignments.By(v, index, id)), func(a directory.AppRoleAssignment) string { return a.ID },
-		func(a directory.AppRoleAssignment) object { return c.s.encodeAssignment(v, a) }))
+func (c *call) assignmentRows(v replica.View, all []directory.AppRoleAssignment) iter.Seq[row] {
+	return rows(slices.Values(all), func(a directory.AppRoleAssignment) string { return a.ID }, func(a directory.AppRoleAssignment) object { return c.s.encodeAssignment(v, a) })
 }
 
 func (c *call) listAssignments(v replica.View) error {
-	return c.assignmentsOf(v, c.bySide(), c.sp.ID)
+	return c.list("appRoleAssignments", c.assignmentRows(v, c.s.dir.AppRoleAssignments.By(v, c.bySide(), c.sp.ID)))
 }
 
+// listUserAssignments lists the user's own and those of the groups that have the user as a direct member; an assignment to a group
+// reaches no further (Microsoft Graph, "List appRoleAssignments granted to a user").
 func (c *call) listUserAssignments(v replica.View) error {
 	u, err := c.findUser(v, c.arg["id"])
 	if err != nil {
 		return err
 	}
-	return c.assignmentsOf(v, "principal", u.ID)
+	var all []directory.AppRoleAssignment
+	for _, id := range append([]string{u.ID}, c.s.dir.DirectGroupsOf(v, u.ID)...) {
+		all = append(all, c.s.dir.AppRoleAssignments.By(v, "principal", id)...)
+	}
+	return c.list("appRoleAssignments", c.assignmentRows(v, all))
 }
 
 func (c *call) findAssignment(v replica.View) (directory.AppRoleAssignment, error) {
-	for _, a := range c.s.dir.AppRoleAssignments.By(v, c.bySide(), c.sp.ID) {
-		if a.ID == c.arg["assignment"] {
-			return a, nil
-		}
+	a, ok := c.s.dir.AppRoleAssignments.Get(v, c.arg["assignment"])
+	if side := c.bySide(); ok && (side == "principal" && a.PrincipalID == c.sp.ID || side == "resource" && a.ResourceID == c.sp.ID) {
+		return a, nil
 	}
 	return directory.AppRoleAssignment{}, notFound(c.arg["assignment"])
 }
@@ -153,11 +158,10 @@ func (c *call) createAssignment() error {
 		if !assignableRole(resource, a) {
 			return badRequest("Permission being assigned was not found on application '%s'.", resource.AppID)
 		}
-		have := c.s.dir.AppRoleAssignments.By(tx.View, "principal", a.PrincipalID)
-		if slices.ContainsFunc(have, func(h directory.AppRoleAssignment) bool { return h.ID == a.ID }) {
+		if _, have := c.s.dir.AppRoleAssignments.Get(tx.View, a.ID); have {
 			return badRequest("Permission being assigned already exists on the object")
 		}
-		if len(have) >= maxAssignments {
+		if c.s.dir.AppRoleAssignments.Count(tx.View, "principal", a.PrincipalID) >= maxAssignments {
 			return quota()
 		}
 		a.CreatedDateTime = tx.Now().UTC().Truncate(time.Second)

@@ -162,16 +162,16 @@ func TestServicePrincipals(t *testing.T) {
 	})
 	t.Run("memberships go through groups", func(t *testing.T) {
 		admin := c.user(c.admin)
-		group := func(name, member string) string {
-			return admin.post("groups", map[string]any{"displayName": name, "mailEnabled": false, "mailNickname": name, "securityEnabled": true, "members@odata.bind": []string{"https://h/v1.0/directoryObjects/" + member}}).is(201).str("id")
+		group := func(name, member string, assignable bool) string {
+			return admin.post("groups", map[string]any{"displayName": name, "mailEnabled": false, "mailNickname": name, "securityEnabled": true, "isAssignableToRole": assignable, "members@odata.bind": []string{"https://h/v1.0/directoryObjects/" + member}}).is(201).str("id")
 		}
-		inner := group("inner", sp)
-		outer := group("outer", inner)
-		admin.post("directoryRoles(roleTemplateId='"+directory.GlobalReader+"')/members/$ref", map[string]any{"@odata.id": "https://h/directoryObjects/" + outer}).is(204)
+		inner := group("inner", sp, true)
+		outer := group("outer", inner, false)
+		admin.post("directoryRoles(roleTemplateId='"+directory.GlobalReader+"')/members/$ref", map[string]any{"@odata.id": "https://h/directoryObjects/" + inner}).is(204)
 		if list := u.get("servicePrincipals/" + sp + "/memberOf").is(200).value(); len(list) != 1 || list[0]["id"] != inner {
 			t.Error(list)
 		}
-		if list := u.get("servicePrincipals/" + sp + "/transitiveMemberOf").is(200).value(); len(list) != 3 || list[2]["roleTemplateId"] != directory.GlobalReader {
+		if list := u.get("servicePrincipals/" + sp + "/transitiveMemberOf").is(200).value(); len(list) != 3 || list[1]["id"] != outer || list[2]["roleTemplateId"] != directory.GlobalReader {
 			t.Error(list)
 		}
 		at := "groups/" + inner + "/members"

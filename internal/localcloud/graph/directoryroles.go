@@ -106,6 +106,9 @@ func (c *call) addRoleMember() error {
 		if c.s.dir.PrincipalType(tx.View, id) == "" {
 			return notFound(id)
 		}
+		if g, ok := c.s.dir.Groups.Get(tx.View, id); ok && !g.IsAssignableToRole {
+			return badRequest("Groups without IsAssignableToRole property set cannot be assigned to roles.")
+		}
 		if _, ok := c.s.dir.RoleMembers.Get(tx.View, m.ID); ok {
 			return badRequest("One or more added object references already exist for the following modified properties: 'members'.")
 		}

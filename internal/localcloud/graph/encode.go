@@ -174,8 +174,13 @@ func encodeUser(u directory.User) object {
 var onlyOnSelect = []string{"accountEnabled", "createdDateTime", "userType", "deletedDateTime", "mailNickname"}
 
 func encodeGroup(g directory.Group) object {
+	var assignable any // null, not false, as Graph has it
+	if g.IsAssignableToRole {
+		assignable = true
+	}
 	return object{
-		"id": g.ID, "displayName": g.DisplayName, "createdDateTime": stamp(g.CreatedDateTime), "securityEnabled": true, "mailEnabled": false,
+		"isAssignableToRole": assignable,
+		"id":                 g.ID, "displayName": g.DisplayName, "createdDateTime": stamp(g.CreatedDateTime), "securityEnabled": true, "mailEnabled": false,
 		"mailNickname": g.ID[:8], "description": nil, "groupTypes": []any{}, "deletedDateTime": nil, "visibility": nil, "mail": nil,
 	}
 }

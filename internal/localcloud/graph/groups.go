@@ -14,11 +14,11 @@ func groupRoutes() []route {
 	return []route{
 		{method: "GET", segments: path("groups"), op: "group.read", look: (*call).listGroups},
 		{method: "GET", segments: path("groups/$count"), op: "group.read", look: (*call).countGroups},
-		{method: "POST", segments: path("groups"), op: "group.create", do: (*call).createGroup},
+		{method: "POST", segments: path("groups"), op: "group.create", look: (*call).lookNewGroup, do: (*call).createGroup},
 		{method: "GET", segments: path("groups/{group}"), op: "group.read", look: (*call).getGroup},
 		{method: "GET", segments: path("groups/{group}/members"), op: "group.read", look: (*call).listMembers},
-		{method: "POST", segments: path("groups/{group}/members/$ref"), op: "group.members", look: (*call).lookGroup, do: (*call).addMember},
-		{method: "DELETE", segments: path("groups/{group}/members/{member}/$ref"), op: "group.members", look: (*call).lookGroup, do: (*call).removeMember},
+		{method: "POST", segments: path("groups/{group}/members/$ref"), op: "group.members", look: (*call).lookMembers, do: (*call).addMember},
+		{method: "DELETE", segments: path("groups/{group}/members/{member}/$ref"), op: "group.members", look: (*call).lookMembers, do: (*call).removeMember},
 	}
 }
 
@@ -40,9 +40,24 @@ func (c *call) findGroup(v replica.View) (directory.Group, error) {
 	return g, nil
 }
 
-func (c *call) lookGroup(v replica.View) error {
-	_, err := c.findGroup(v)
-	return err
+// lookMembers finds the group whose members are to be changed. Who may change the members of a group that can hold directory roles gives
+// out roles, and needs the right to (Microsoft Graph, "Add members": RoleManagement.ReadWrite.Directory).
+func (c *call) lookMembers(v replica.View) error {
+	g, err := c.findGroup(v)
+	if err != nil || !g.IsAssignableToRole {
+		return err
+	}
+	return c.allow(v, "group.roles", subject{})
+}
+
+func (c *call) lookNewGroup(v replica.View) error {
+	var in struct {
+		Assignable bool `json:"isAssignableToRole"`
+	}
+	if err := c.decode(&in); err != nil || !in.Assignable {
+		return err
+	}
+	return c.allow(v, "group.roles", subject{})
 }
 
 func (c *call) getGroup(v replica.View) error {
@@ -87,8 +102,8 @@ func (c *call) createGroup() error {
 		g.CreatedDateTime = tx.Now().UTC().Truncate(time.Second)
 		for _, member := range in.Members {
 			id := reference(member)
-			if c.s.dir.PrincipalType(tx.View, id) == "" {
-				return notFound(id)
+			if err := c.s.memberFits(tx.View, g, id); err != nil {
+				return err
 			}
 			g.Members = append(g.Members, id)
 		}
@@ -107,34 +122,48 @@ func (c *call) addMember() error {
 	if err != nil {
 		return err
 	}
-	return c.changeMembers(func(v replica.View, members []string) ([]string, error) {
-		if slices.Contains(members, id) {
+	return c.changeMembers(func(v replica.View, g directory.Group) ([]string, error) {
+		if slices.Contains(g.Members, id) {
 			return nil, badRequest("One or more added object references already exist for the following modified properties: 'members'.")
 		}
-		if c.s.dir.PrincipalType(v, id) == "" {
-			return nil, notFound(id)
+		if err := c.s.memberFits(v, g, id); err != nil {
+			return nil, err
 		}
-		return append(slices.Clone(members), id), nil
+		return append(slices.Clone(g.Members), id), nil
 	})
+}
+
+// memberFits refuses what is not there, and a group in a group that can hold directory roles (Microsoft, "Use Microsoft Entra groups to
+// manage role assignments").
+func (s *Service) memberFits(v replica.View, g directory.Group, id string) error {
+	switch s.dir.PrincipalType(v, id) {
+	case "":
+		return notFound(id)
+	case "Group":
+		if g.IsAssignableToRole {
+			return badRequest("Nesting is currently not supported for groups that can be assigned to a role.")
+		}
+	}
+	return nil
 }
 
 func (c *call) removeMember() error {
-	return c.changeMembers(func(_ replica.View, members []string) ([]string, error) {
-		i := slices.Index(members, reference(c.arg["member"]))
+	return c.changeMembers(func(_ replica.View, g directory.Group) ([]string, error) {
+		i := slices.Index(g.Members, reference(c.arg["member"]))
 		if i < 0 {
 			return nil, badRequest("One or more removed object references do not exist for the following modified properties: 'members'.")
 		}
-		return slices.Delete(slices.Clone(members), i, i+1), nil
+		return slices.Delete(slices.Clone(g.Members), i, i+1), nil
 	})
 }
 
-func (c *call) changeMembers(change func(v replica.View, members []string) ([]string, error)) error {
+func (c *call) changeMembers(change func(v replica.View, g directory.Group) ([]string, error)) error {
 	err := c.write(func(tx replica.Tx) error {
 		g, err := c.findGroup(tx.View)
 		if err != nil {
 			return err
 		}
-		if g.Members, err = change(tx.View, g.Members); err == nil {
+		if g.Members, err = change(tx.View, g); err == nil {
 			c.s.dir.Groups.Put(tx, g.ID, g)
 		}
 		return err
