@@ -74,7 +74,7 @@ func TestWhatIsNotAdopted(t *testing.T) {
 			"it is not approved":             {api.AdoptRequest{AppID: id, Approve: func(agent.Application) (bool, error) { return false, nil }}, fault.Refused},
 			"a display name":                 {api.AdoptRequest{AppID: "somebody's", Approve: yes}, fault.Invalid},
 			"an application that is not":     {api.AdoptRequest{AppID: appID, Approve: yes}, fault.NotFound},
-			"an agent that the spec has not": {api.AdoptRequest{Agent: "x", AppID: id, Approve: yes}, fault.Invalid},
+			"an agent that the spec has not": {api.AdoptRequest{Agent: "x", AppID: id, Approve: yes}, fault.Usage},
 		} {
 			if _, err := w.door().Adopt(t.Context(), c.request, nil); !fault.Is(err, c.code) || w.record().Provisioned() {
 				t.Errorf("%s: %v", name, err)

@@ -131,7 +131,7 @@ func TestWhichAgent(t *testing.T) {
 	n := &nothing{T: t}
 	d := n.door(api.Caller{TenantID: "another"}, nil)
 	_, err := d.Plan(t.Context(), api.PlanRequest{Agent: "polyclaw-runtme"})
-	if !fault.Is(err, fault.Invalid) || fault.Hint(err) != "did you mean "+bot+"?" {
+	if !fault.Is(err, fault.Usage) || fault.Hint(err) != "did you mean "+bot+"?" {
 		t.Errorf("got %v (%s)", err, fault.Hint(err))
 	}
 	if len(n.ledger) > 0 {

@@ -51,7 +51,7 @@ func TestCodeOf(t *testing.T) {
 }
 
 func TestOnlyWhatMayPassIsRetryable(t *testing.T) {
-	for _, c := range []fault.Code{fault.Unknown, fault.Invalid, fault.NotFound, fault.Conflict, fault.Forbidden, fault.Unauthenticated, fault.Corrupt, fault.Busy, fault.Refused, fault.Stopped, fault.Unsupported} {
+	for _, c := range []fault.Code{fault.Unknown, fault.Invalid, fault.Usage, fault.NotFound, fault.Conflict, fault.Forbidden, fault.Unauthenticated, fault.Corrupt, fault.Busy, fault.Refused, fault.Stopped, fault.Unsupported} {
 		if fault.Newf(c, "x").Retryable() {
 			t.Errorf("%s is retryable", c)
 		}
