@@ -48,6 +48,7 @@ type Claims struct {
 	IDP       string   `json:"idp,omitempty"`
 	RH        string   `json:"rh,omitempty"`
 	AIO       string   `json:"aio,omitempty"`
+	XmsFTD    string   `json:"xms_ftd,omitempty"` // v2; Microsoft's own, opaque
 }
 
 // Client is the app id of the client, in either version's claim.

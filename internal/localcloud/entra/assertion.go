@@ -24,6 +24,8 @@ type assertion struct {
 		KeyID   string `json:"kid"`
 		X5T     string `json:"x5t"`
 		X5TS256 string `json:"x5t#S256"`
+		// Crit names extensions that must be understood, and here none is (RFC 7515 §4.1.11).
+		Crit json.RawMessage `json:"crit"`
 	}
 	claims struct {
 		Issuer    string       `json:"iss"`
@@ -66,9 +68,11 @@ func (n numericDate) time() time.Time {
 	return time.Unix(sec, int64((f-float64(sec))*1e9))
 }
 
+func malformed() *failure { return badClient(50027, "JWT token is invalid or malformed.") }
+
 // parseAssertion reads the compact form (RFC 7515 §7.1).
 func parseAssertion(raw string) (*assertion, *failure) {
-	bad := badClient(50027, "JWT token is invalid or malformed.")
+	bad := malformed()
 	a := &assertion{raw: raw}
 	last := strings.LastIndexByte(raw, '.')
 	if last < 0 {
@@ -95,6 +99,9 @@ var algorithms = map[string]crypto.Hash{"RS256": crypto.SHA256, "RS384": crypto.
 
 // complete checks what can be checked without knowing the client: the algorithm, and that nothing required is missing.
 func (a *assertion) complete() *failure {
+	if a.header.Crit != nil {
+		return malformed() // which code Entra uses was not seen live
+	}
 	if _, ok := algorithms[a.header.Alg]; !ok {
 		return badClient(5002738, "Invalid JWT token. '%s' is not a supported signature algorithm. Supported signing algorithms are: 'RS256,RS384,RS512,PS256'", a.header.Alg)
 	}

@@ -59,7 +59,8 @@ func (c *certCache) parse(der []byte) *certificate {
 // certificate, not its key: another certificate over the same key is not found. Of several the longest-lived is meant.
 func (s *Service) registered(creds []directory.KeyCredential, thumbprint []byte) (cert *certificate, start, end time.Time) {
 	for _, k := range creds {
-		if !strings.EqualFold(k.Usage, "Verify") || len(k.Key) == 0 {
+		// A Symmetric key credential may hold the bytes of a certificate all the same; it is a shared secret and no certificate.
+		if !strings.EqualFold(k.Usage, "Verify") || !strings.EqualFold(k.Type, "AsymmetricX509Cert") || len(k.Key) == 0 {
 			continue
 		}
 		c := s.certs.parse(k.Key)
@@ -125,8 +126,9 @@ func keyStory(thumbprint []byte, found, client string) string {
 		strings.ToUpper(hex.EncodeToString(thumbprint)), found, client, client)
 }
 
-// isMe tells whether an audience names this tenant: its token endpoints (by GUID or by domain, and the one that was called) or its
-// issuers. Microsoft's page on certificate credentials asks for the token endpoint or the issuer of the tenant.
+// isMe tells whether an audience names this tenant: its token endpoints (by GUID or by domain, and the one that was called, which alone
+// may be that of AD FS) or its issuers. Microsoft's page on certificate credentials asks for the token endpoint or the issuer of the
+// tenant.
 func (s *Service) isMe(aud string, ep endpoint) bool {
 	same := func(b string) bool { return strings.EqualFold(strings.TrimRight(aud, "/"), strings.TrimRight(b, "/")) }
 	if same(s.tokenURL(ep)) || same(s.env.Auth.Issuer("1.0")) || same(s.env.Auth.Issuer("2.0")) {
@@ -139,5 +141,5 @@ func (s *Service) isMe(aud string, ep endpoint) bool {
 			return true
 		}
 	}
-	return same(s.login() + "/adfs/oauth2/token")
+	return false
 }

@@ -80,6 +80,10 @@ func (c client) name() string {
 		return c.app.DisplayName
 	case c.sp != nil:
 		return c.sp.DisplayName
+	case c.id == directory.AzureCLIAppID:
+		return "Microsoft Azure CLI"
+	case c.id == powerShellAppID:
+		return "Microsoft Azure PowerShell"
 	}
 	return ""
 }

@@ -181,32 +181,55 @@ func (s *Service) deviceGrant(ctx ctx, q *request) (any, *failure) {
 	if f != nil {
 		return nil, f
 	}
-	return s.forUser(ctx, q, want, func() (string, *failure) { return user, nil })
+	return s.forUser(ctx, q, want, func() (string, *failure) {
+		if !s.devices.take(secret) { // only now that the client is proven; another poll may have been quicker
+			return "", badCode()
+		}
+		return user, nil
+	})
 }
 
-// poll looks a device code up, and takes it away once it is settled.
-func (s *Service) poll(secret, client string) (user string, want scopes, f *failure) {
-	sum, now := sha256.Sum256([]byte(secret)), s.env.Now()
-	d := &s.devices
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var c *deviceCode
-	for _, one := range d.codes {
-		if one.secret == sum { // hashes: their comparison tells nothing about the code
-			c = one
+func badCode() *failure {
+	return fail(400, "bad_verification_code", 70018, "Invalid verification code due to User typing in wrong user code for device code flow. Authorization isn't approved.")
+}
+
+// find returns the sign-in with the device code, nil if there is none. The lock is held.
+func (d *deviceCodes) find(secret string) *deviceCode {
+	sum := sha256.Sum256([]byte(secret))
+	for _, c := range d.codes {
+		if c.secret == sum { // hashes: their comparison tells nothing about the code
+			return c
 		}
 	}
+	return nil
+}
+
+// take removes the sign-in with the device code and tells whether it was still there.
+func (d *deviceCodes) take(secret string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.find(secret)
+	if c != nil {
+		delete(d.codes, c.userCode)
+	}
+	return c != nil
+}
+
+// poll looks a device code up, for whoever has it: it takes nothing away.
+func (s *Service) poll(secret, client string) (user string, want scopes, f *failure) {
+	now, d := s.env.Now(), &s.devices
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.find(secret)
 	switch {
 	case c == nil || c.clientID != client:
-		return "", want, fail(400, "bad_verification_code", 70018, "Invalid verification code due to User typing in wrong user code for device code flow. Authorization isn't approved.")
+		return "", want, badCode()
 	case now.After(c.expires):
 		return "", want, fail(400, "expired_token", 70019, "Verification code expired. Have the user retry the sign-in.")
 	case c.denied:
-		delete(d.codes, c.userCode)
 		// The documented error; which code goes with it was not seen live.
 		return "", want, fail(400, "authorization_declined", 65004, "User declined to consent to access the app.")
 	case c.user != "":
-		delete(d.codes, c.userCode)
 		return c.user, c.want, nil
 	case !c.polled.IsZero() && now.Sub(c.polled) < deviceInterval-time.Second:
 		// RFC 8628 §3.5. A second is forgiven: clients count whole ones. Entra's page does not list slow_down, its clients know it.

@@ -142,10 +142,10 @@ func host(base string) string {
 }
 
 // instance is instance discovery: whether an authority's host is known, and what other names it has. A host that is not this cloud is
-// refused as Entra refuses it (AADSTS50049).
+// refused as Entra refuses it (AADSTS50049). What the request calls us proves nothing: a client trusts the names in the answer.
 func (s *Service) instance(w http.ResponseWriter, r *http.Request) {
 	asked, err := url.Parse(r.URL.Query().Get("authorization_endpoint"))
-	if err != nil || asked.Scheme != "https" || !strings.EqualFold(asked.Host, host(s.login())) && !strings.EqualFold(asked.Host, r.Host) {
+	if err != nil || asked.Scheme != "https" || !strings.EqualFold(asked.Host, host(s.login())) {
 		s.refuse(w, r, fail(http.StatusBadRequest, "invalid_instance", 50049, "Unknown or invalid instance."))
 		return
 	}

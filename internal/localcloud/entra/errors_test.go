@@ -111,6 +111,14 @@ func TestRefusals(t *testing.T) {
 		{"an assertion that is no JWT is malformed", "", func(w *world) url.Values { return w.assertionForm("a.b", armScope) }, 50027, 401, "invalid_client", "malformed"},
 		{"a symmetric algorithm is refused and the good ones are listed", "", withJWT(func(_ *world, j *jwt) { j.header["alg"] = "HS256" }), 5002738, 401, "invalid_client", "'HS256' is not a supported signature algorithm. Supported signing algorithms are: 'RS256,RS384,RS512,PS256'"},
 		{"an unsigned assertion is refused", "", withJWT(func(_ *world, j *jwt) { j.header["alg"] = "none" }), 5002738, 401, "invalid_client", "'none'"},
+		{"an extension that must be understood is not", "", withJWT(func(_ *world, j *jwt) { j.header["crit"], j.header["b64"] = []string{"b64"}, false }), 50027, 401, "invalid_client", "malformed"},
+		{"an empty list of extensions is no better", "", withJWT(func(_ *world, j *jwt) { j.header["crit"] = []string{} }), 50027, 401, "invalid_client", "malformed"},
+		{"a key credential of another type is no certificate", "", changed(func(w *world, a *directory.Application, _ *directory.ServicePrincipal) {
+			k := w.key(w.cert)
+			k.Type = "Symmetric"
+			a.KeyCredentials = []directory.KeyCredential{k}
+		}, withJWT(func(*world, *jwt) {})), 700027, 401, "invalid_client", "The key was not found."},
+		{"AD FS's audience is not the v2.0 endpoint's", "", withJWT(func(w *world, j *jwt) { j.claims["aud"] = w.ends.Login + "/adfs/oauth2/token" }), 700023, 401, "invalid_client", "audience claim does not match"},
 		{"an assertion without key id is refused", "", withJWT(func(_ *world, j *jwt) { delete(j.header, "x5t#S256") }), 5002723, 401, "invalid_client", "nor keyId"},
 		{"a missing issuer is named", "", withJWT(func(_ *world, j *jwt) { delete(j.claims, "iss") }), 90014, 400, "invalid_request", "'iss'"},
 		{"a missing subject is named", "", withJWT(func(_ *world, j *jwt) { delete(j.claims, "sub") }), 90014, 400, "invalid_request", "'sub'"},
@@ -155,6 +163,11 @@ func TestRefusals(t *testing.T) {
 		{"a wrong password is refused", "", user("password", "wrong"), 50126, 400, "invalid_grant", "invalid username or password"},
 		{"a permission that Azure CLI does not have is refused", "", user("scope", "https://graph.microsoft.com/Mail.Read"), 65002, 401, "invalid_client", "preauthorization"},
 		{"a permission that nobody consented to is refused", "", user("client_id", appA, "client_secret", secret), 65001, 400, "invalid_grant", "has not consented"},
+		{"Azure CLI has nothing on an API of the tenant", "", changed(func(w *world, a *directory.Application, _ *directory.ServicePrincipal) {
+			a.IdentifierURIs = []string{"api://mine"}
+			a.PermissionScopes = []directory.PermissionScope{{ID: "s", Value: userImpersonates, IsEnabled: true}}
+		}, user("scope", "api://mine/.default")), 65001, 400, "invalid_grant", "'" + directory.AzureCLIAppID + "' named 'Microsoft Azure CLI'"},
+		{"Azure CLI has nothing on a service of Microsoft's that defines nothing", "", user("scope", exchangeAudience+"/.default"), 65002, 401, "invalid_client", "preauthorization"},
 		{"a refresh token that never was is refused", "", func(*world) url.Values {
 			return form("grant_type", "refresh_token", "client_id", directory.AzureCLIAppID, "refresh_token", "x", "scope", armScope)
 		}, 9002313, 400, "invalid_grant", "malformed"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
+	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
 // exchangeAudience is the audience that a federated credential names; in a token of Entra's own it is the GUID of the exchange.
@@ -54,10 +55,18 @@ func (s *Service) byFederation(ctx context.Context, a *assertion, c client) *fai
 	return a.timely(s.env.Now())
 }
 
-// ownToken verifies an assertion that this cloud itself issued, such as a managed identity's token.
+// ownToken verifies an assertion that this cloud itself issued: a managed identity's token for the exchange, and no other's.
+//
+// Microsoft documents managed identities as the one kind of issuer of Entra's own that a federated credential can trust ("Configure an
+// application to trust a managed identity"). AADSTS700222 and AADSTS700229 are what people report for other tokens of Entra's; which of
+// the two an application's own token meets today was not seen live.
 func (s *Service) ownToken(a *assertion) *failure {
-	_, err := s.env.Auth.Verify("Bearer "+a.raw, a.claims.Audience...)
+	claims, err := s.env.Auth.Verify("Bearer "+a.raw, a.claims.Audience...)
 	switch {
+	case err == nil && !claims.App():
+		return badClient(700229, "Forbidden token type. Only app-only tokens may be used as Federated Identity Credentials for AAD issuer.")
+	case err == nil && !s.managedIdentity(claims.ObjectID):
+		return badClient(700222, "AAD-issued tokens may not be used for federated identity flows.")
 	case err == nil:
 		return nil
 	case errors.Is(err, authority.ErrExpired), errors.Is(err, authority.ErrNotYet):
@@ -67,6 +76,16 @@ func (s *Service) ownToken(a *assertion) *failure {
 		return invalidAssertion("The token is outside its lifetime.")
 	}
 	return invalidAssertion("The provided signature value did not match the expected signature value.")
+}
+
+// managedIdentity tells whether the service principal is one. The primary is asked: Entra reads it off the token, so replication has no
+// part in it.
+func (s *Service) managedIdentity(id string) (is bool) {
+	s.env.Dir.Store.Primary(func(v replica.View) {
+		sp, found := s.env.Dir.ServicePrincipals.Get(v, id)
+		is = found && sp.Live() && sp.ServicePrincipalType == "ManagedIdentity"
+	})
+	return is
 }
 
 // meets tells whether an assertion's audience is one of a credential's.

@@ -66,7 +66,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, ends: service.Endpoints{Login: "https://login.test", Graph: "https://graph.test", ARM: "https://arm.test:3", Vault: map[string]string{"kv": "https://kv.vault.test:4"}}}
 	w.now = func() time.Time { return time.Now().Add(w.offset) }
-	store := replica.New(replica.Options{Now: w.now, Seed: 7})
+	store := replica.New(replica.Options{Clock: w.now, Seed: 7})
 	w.dir = directory.New(store, directory.Tenant{ID: tenantID, DisplayName: "Contoso", Domain: "contoso.onmicrosoft.com"})
 	issuer := func(version string) string {
 		if version == "2.0" {
@@ -105,7 +105,12 @@ func (w *world) write(f func(tx replica.Tx)) {
 
 func (w *world) builtin(tx replica.Tx, appID, name string, roles ...directory.AppRole) string {
 	id := uuid.NewString()
-	w.dir.ServicePrincipals.Put(tx, id, directory.ServicePrincipal{ID: id, AppID: appID, DisplayName: name, AccountEnabled: true, ServicePrincipalNames: []string{appID}, AppRoles: roles})
+	sp := directory.ServicePrincipal{ID: id, AppID: appID, DisplayName: name, AccountEnabled: true, ServicePrincipalNames: []string{appID}, AppRoles: roles}
+	sp.AppOwnerOrganizationID = directory.MicrosoftTenantID
+	if appID == directory.ARMAppID || appID == directory.VaultAppID {
+		sp.PermissionScopes = []directory.PermissionScope{{ID: "s-" + appID, Value: userImpersonates, IsEnabled: true}}
+	}
+	w.dir.ServicePrincipals.Put(tx, id, sp)
 	return id
 }
 

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/google/uuid"
+	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
@@ -134,6 +137,10 @@ func TestOtherStyles(t *testing.T) {
 	want(t, "AD FS", got.status, 200)
 	want(t, "AD FS aud", words(w.claims(got, "access_token")["aud"]), "https://arm.test:3/")
 
+	j := w.jwt()
+	j.claims["aud"] = "https://login.test/adfs/oauth2/token"
+	want(t, "AD FS's audience at its own endpoint", w.post("/adfs/oauth2/token", w.assertionForm(j.sign(), armScope)).status, 200)
+
 	r := httptest.NewRequest("POST", "https://login.test"+tokenPath, strings.NewReader(form("grant_type", "client_credentials", "scope", armScope).Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(url.QueryEscape(appA), url.QueryEscape(secret))
@@ -179,13 +186,12 @@ func TestANewKeyIsRefusedUntilItsReplicaHasIt(t *testing.T) {
 
 func TestFederatedCredentials(t *testing.T) {
 	w := newWorld(t)
-	const issuer, subject = "https://issuer.example", "repo:a/b"
+	const issuer, subject, identityB = "https://issuer.example", "repo:a/b", "dddddddd-0000-0000-0000-000000000001"
 	w.write(func(tx replica.Tx) {
 		w.dir.FederatedCredentials.Put(tx, "f", directory.FederatedCredential{ID: "f", ParentID: "obj-" + appA, Issuer: issuer, Subject: subject, Audiences: []string{exchangeAudience}})
 		w.dir.FederatedCredentials.Put(tx, "g", directory.FederatedCredential{ID: "g", ParentID: "obj-" + appA, Issuer: w.env.Auth.Issuer("2.0"), Subject: "sp-b", Audiences: []string{exchangeAudience}})
-		w.app(tx, "dddddddd-0000-0000-0000-000000000001", "sp-b", func(a *directory.Application, _ *directory.ServicePrincipal) {
-			a.PasswordCredentials = []directory.PasswordCredential{{Secret: secret, EndDateTime: w.now().Add(time.Hour)}}
-		})
+		w.dir.FederatedCredentials.Put(tx, "h", directory.FederatedCredential{ID: "h", ParentID: "sp-b", Issuer: issuer, Subject: "job", Audiences: []string{exchangeAudience}})
+		w.dir.ServicePrincipals.Put(tx, "sp-b", directory.ServicePrincipal{ID: "sp-b", AppID: identityB, DisplayName: "identity", ServicePrincipalType: "ManagedIdentity", AccountEnabled: true})
 	})
 	outside := func(change map[string]any) reply {
 		j := w.jwt()
@@ -204,6 +210,13 @@ func TestFederatedCredentials(t *testing.T) {
 	got := outside(nil)
 	want(t, "a good assertion", got.status, 200)
 	want(t, "appidacr", words(w.claims(got, "access_token")["appidacr"]), "2")
+	j := w.jwt()
+	j.key, j.header = otherKey(), map[string]any{"alg": "RS256", "kid": "k1"}
+	j.claims["iss"], j.claims["sub"], j.claims["aud"] = issuer, "job", exchangeAudience
+	f := w.assertionForm(j.sign(), exchangeAudience+"/.default")
+	f.Set("client_id", identityB)
+	identity := w.post(tokenPath, f)
+	want(t, "a managed identity", identity.status, 200)
 	want(t, "another issuer", outside(map[string]any{"iss": issuer + "/"}).code(), 700211)
 	want(t, "another audience", outside(map[string]any{"aud": "api://other"}).code(), 700212)
 	want(t, "another subject", outside(map[string]any{"sub": "repo:a/B"}).code(), 700213)
@@ -213,15 +226,61 @@ func TestFederatedCredentials(t *testing.T) {
 	}
 	want(t, "a forged one", outside(nil).code(), 50013)
 
-	// A token of this cloud for the exchange stands for its owner, and may be sent again.
-	t1 := w.post(tokenPath, form("grant_type", "client_credentials", "client_id", "dddddddd-0000-0000-0000-000000000001", "client_secret", secret, "scope", exchangeAudience+"/.default"))
+	// A managed identity's token for the exchange stands for it, and may be sent again.
 	for range 2 {
-		got := w.post(tokenPath, w.assertionForm(t1.text("access_token"), armScope))
-		want(t, "a token of this cloud", got.status, 200)
+		got := w.post(tokenPath, w.assertionForm(identity.text("access_token"), armScope))
+		want(t, "a managed identity's token", got.status, 200)
 	}
-	forged := t1.text("access_token")
+	forged := identity.text("access_token")
 	forged = forged[:strings.LastIndexByte(forged, '.')+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 256))
 	want(t, "a forged token of this cloud", w.post(tokenPath, w.assertionForm(forged, armScope)).code(), 50013)
+}
+
+// A federated credential that names this cloud as issuer trusts a managed identity; an application could otherwise stand for every
+// other one that trusts its object id, by a secret of its own.
+func TestOnlyAManagedIdentityIsTrustedAsAnIssuersSubject(t *testing.T) {
+	w := newWorld(t)
+	const appB, spB = "dddddddd-0000-0000-0000-000000000001", "dddddddd-0000-0000-0000-000000000002"
+	w.write(func(tx replica.Tx) {
+		w.app(tx, appB, spB, func(a *directory.Application, sp *directory.ServicePrincipal) {
+			a.PasswordCredentials = []directory.PasswordCredential{{Secret: secret, EndDateTime: w.now().Add(time.Hour)}}
+			sp.ServicePrincipalType = "Application"
+		})
+		for i, subject := range []string{spB, "gone", pairwise(aliceID, directory.ExchangeAppID)} {
+			id := "f" + string(rune('0'+i))
+			w.dir.FederatedCredentials.Put(tx, id, directory.FederatedCredential{ID: id, ParentID: "obj-" + appA, Issuer: w.env.Auth.Issuer("2.0"), Subject: subject, Audiences: []string{exchangeAudience}})
+		}
+		w.dir.PermissionGrants.Put(tx, "g", directory.PermissionGrant{ID: "g", ClientID: spB, ConsentType: "AllPrincipals", Scope: "exchange", ResourceID: w.dir.ServicePrincipals.By(tx.View, "appId", directory.ExchangeAppID)[0].ID})
+	})
+	own := form("grant_type", "client_credentials", "client_id", appB, "client_secret", secret, "scope", exchangeAudience+"/.default")
+	got := w.post(tokenPath, own)
+	want(t, "the application's own token", got.status, 200)
+	want(t, "the application's token as an assertion", w.post(tokenPath, w.assertionForm(got.text("access_token"), armScope)).code(), 700222)
+
+	own.Set("grant_type", "password")
+	own.Set("username", alice)
+	own.Set("password", password)
+	got = w.post(tokenPath, own)
+	want(t, "a user's token", got.status, 200)
+	want(t, "a user's token as an assertion", w.post(tokenPath, w.assertionForm(got.text("access_token"), armScope)).code(), 700229)
+
+	gone, err := w.env.Auth.Mint(authority.Claims{Version: "2.0", Audience: directory.ExchangeAppID, ObjectID: "gone", Subject: "gone", Expires: w.now().Unix() + 600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "the token of an identity that is deleted", w.post(tokenPath, w.assertionForm(gone, armScope)).code(), 700222)
+}
+
+// The claim set was recorded of the v2.0 endpoint in August 2026.
+func TestAV2TokenHasTheRecordedClaimsAndNoMore(t *testing.T) {
+	w := newWorld(t)
+	w.write(func(tx replica.Tx) {
+		w.app(tx, "cccccccc-0000-0000-0000-000000000001", uuid.NewString(), func(a *directory.Application, _ *directory.ServicePrincipal) {
+			a.TokenVersion, a.IdentifierURIs = 2, []string{"api://mine"}
+		})
+	})
+	c := w.claims(w.post(tokenPath, form("grant_type", "client_credentials", "client_id", appA, "client_secret", secret, "scope", "api://mine/.default")), "access_token")
+	want(t, "claims", strings.Join(slices.Sorted(maps.Keys(c)), " "), "aio aud azp azpacr exp iat iss nbf oid rh sub tid uti ver xms_ftd")
 }
 
 // The Azure SDK for Go, unchanged, over TLS.

@@ -78,9 +78,10 @@ func askedFor(ep endpoint, scope, resource string, app bool) (scopes, *failure) 
 // resource is the service that a token is for, as a replica shows it.
 type resource struct {
 	sp       directory.ServicePrincipal
-	audience string // the aud claim
-	version  string // "1.0" or "2.0"
-	named    string // as the request named it
+	app      *directory.Application // nil if it is registered elsewhere
+	audience string                 // the aud claim
+	version  string                 // "1.0" or "2.0"
+	named    string                 // as the request named it
 	appRoles []directory.AppRole
 }
 
@@ -112,10 +113,14 @@ func (s *Service) findResource(v replica.View, named string) (resource, *failure
 	}
 	r.appRoles = r.sp.AppRoles
 	for _, app := range s.env.Dir.Applications.By(v, "appId", appID) {
-		if app.Live() && app.TokenVersion == 2 {
+		if !app.Live() {
+			continue
+		}
+		r.app = &app
+		if app.TokenVersion == 2 {
 			r.version, r.audience = "2.0", appID
 		}
-		if app.Live() && len(r.appRoles) == 0 {
+		if len(r.appRoles) == 0 {
 			r.appRoles = app.AppRoles
 		}
 	}

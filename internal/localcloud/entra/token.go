@@ -237,7 +237,7 @@ func (s *Service) common(q *request, c client, res resource, acr string) authori
 		UTI: s.opaque(16), RH: "1." + s.opaque(24) + ".", AIO: s.opaque(24),
 	}
 	if res.version == "2.0" {
-		claims.AZP, claims.AZPAcr = c.id, acr
+		claims.AZP, claims.AZPAcr, claims.XmsFTD = c.id, acr, s.opaque(48)
 	} else {
 		claims.AppID, claims.AppIDAcr, claims.AppName = c.id, acr, c.name()
 	}

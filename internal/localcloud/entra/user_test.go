@@ -3,11 +3,13 @@ package entra
 import (
 	"encoding/base64"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
@@ -29,7 +31,7 @@ func TestUserTokens(t *testing.T) {
 		t.Errorf("scope %q", got.text("scope"))
 	}
 	c := w.claims(got, "access_token")
-	want(t, "scp", words(c["scp"]), "AuditLog.Read.All Directory.AccessAsUser.All Group.ReadWrite.All User.ReadWrite.All email openid profile")
+	want(t, "scp", words(c["scp"]), "AppRoleAssignment.ReadWrite.All Application.ReadWrite.All AuditLog.Read.All DelegatedPermissionGrant.ReadWrite.All Directory.AccessAsUser.All Group.ReadWrite.All User.Read.All User.ReadWrite.All email openid profile")
 	want(t, "wids", words(c["wids"]), directory.ApplicationAdministrator+" "+defaultUserRole)
 	want(t, "appidacr", words(c["appidacr"]), "0")
 	want(t, "oid", words(c["oid"]), aliceID)
@@ -201,4 +203,118 @@ func TestDiscovery(t *testing.T) {
 	want(t, "foreign instance", w.get("/common/discovery/instance?authorization_endpoint=https%3A%2F%2Fevil.test%2Fx").text("error"), "invalid_instance")
 	want(t, "realm", w.get("/common/UserRealm/"+alice+"?api-version=1.0").text("account_type"), "Managed")
 	want(t, "foreign realm", w.get("/common/userrealm/x@fabrikam.com").text("account_type"), "Unknown")
+}
+
+func TestAnAPIOfTheTenantLetsAzureCLIIn(t *testing.T) {
+	w := newWorld(t)
+	cliSP := uuid.NewString()
+	change := func(preauthorized ...any) {
+		w.write(func(tx replica.Tx) {
+			w.app(tx, "cccccccc-0000-0000-0000-000000000001", "cccccccc-0000-0000-0000-000000000002", func(a *directory.Application, _ *directory.ServicePrincipal) {
+				a.IdentifierURIs = []string{"api://mine"}
+				a.PermissionScopes = []directory.PermissionScope{{ID: "s1", Value: "read", IsEnabled: true}, {ID: "s2", Value: "write", IsEnabled: true}}
+				a.Rest = map[string]any{"api": map[string]any{"preAuthorizedApplications": preauthorized}}
+			})
+		})
+	}
+	change()
+	want(t, "before", w.signIn("api://mine/.default").code(), 65001)
+	change(map[string]any{"appId": directory.AzureCLIAppID, "delegatedPermissionIds": []any{"s1"}})
+	want(t, "preauthorized", words(w.claims(w.signIn("api://mine/read"), "access_token")["scp"]), "read")
+	want(t, "more than is preauthorized", w.signIn("api://mine/write").code(), 65001)
+	change()
+	w.write(func(tx replica.Tx) {
+		w.dir.ServicePrincipals.Put(tx, cliSP, directory.ServicePrincipal{ID: cliSP, AppID: directory.AzureCLIAppID, DisplayName: "Microsoft Azure CLI", AccountEnabled: true})
+		w.dir.PermissionGrants.Put(tx, "g", directory.PermissionGrant{ID: "g", ClientID: cliSP, ConsentType: "AllPrincipals", ResourceID: "cccccccc-0000-0000-0000-000000000002", Scope: "write"})
+	})
+	want(t, "granted", words(w.claims(w.signIn("api://mine/.default"), "access_token")["scp"]), "write")
+}
+
+func TestAUserMustBeAssignedWhereThatIsRequired(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		make func(*world, replica.Tx)
+		code int
+		role string
+	}{
+		{"nobody is assigned by themselves", func(*world, replica.Tx) {}, 50105, ""},
+		{"a user who is assigned may sign in", func(w *world, tx replica.Tx) { w.assign(tx, aliceID) }, 0, "Application.Read.All"},
+		{"so may a direct member of a group that is", func(w *world, tx replica.Tx) {
+			w.dir.Groups.Put(tx, "g", directory.Group{ID: "g", Members: []string{aliceID}})
+			w.assign(tx, "g")
+		}, 0, "Application.Read.All"},
+		{"but not a member of its members", func(w *world, tx replica.Tx) {
+			w.dir.Groups.Put(tx, "inner", directory.Group{ID: "inner", Members: []string{aliceID}})
+			w.dir.Groups.Put(tx, "g", directory.Group{ID: "g", Members: []string{"inner"}})
+			w.assign(tx, "g")
+		}, 50105, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, guard := range []string{"the resource", "the client"} {
+				w := newWorld(t)
+				w.write(func(tx replica.Tx) {
+					w.dir.PermissionGrants.Put(tx, "pg", directory.PermissionGrant{ID: "pg", ClientID: spA, ConsentType: "AllPrincipals", ResourceID: w.graphSP, Scope: "User.Read"})
+					row.make(w, tx)
+					for _, id := range []string{w.graphSP, spA} {
+						sp, _ := w.dir.ServicePrincipals.Get(tx.View, id)
+						sp.AppRoleAssignmentReq = (id == spA) == (guard == "the client")
+						w.dir.ServicePrincipals.Put(tx, id, sp)
+					}
+				})
+				got := w.post(tokenPath, form("grant_type", "password", "client_id", appA, "client_secret", secret, "username", alice, "password", password, "scope", "User.Read"))
+				want(t, guard, got.code(), row.code)
+				if row.code != 0 {
+					want(t, guard+" error", got.text("error"), "invalid_grant")
+				} else if roles := w.claims(got, "access_token")["roles"]; words(roles) != row.role {
+					t.Errorf("%s: roles %v", guard, roles)
+				}
+			}
+		})
+	}
+}
+
+// assign gives a principal a role of Microsoft Graph, and access to the application appA.
+func (w *world) assign(tx replica.Tx, principal string) {
+	for _, a := range []directory.AppRoleAssignment{
+		{ID: "on graph", PrincipalID: principal, ResourceID: w.graphSP, AppRoleID: "role-1"},
+		{ID: "on client", PrincipalID: principal, ResourceID: spA, AppRoleID: zeroGUID},
+	} {
+		w.dir.AppRoleAssignments.Put(tx, a.ID, a)
+	}
+}
+
+// Whoever sees a device code, but is not the client, must not be able to use it up.
+func TestAClientThatIsNotProvenLeavesTheDeviceCode(t *testing.T) {
+	w := newWorld(t)
+	w.write(func(tx replica.Tx) {
+		w.dir.PermissionGrants.Put(tx, "pg", directory.PermissionGrant{ID: "pg", ClientID: spA, ConsentType: "AllPrincipals", ResourceID: w.graphSP, Scope: "User.Read"})
+	})
+	poll := func(d reply, secret string) reply {
+		return w.post(tokenPath, form("grant_type", deviceGrant, "client_id", appA, "client_secret", secret, "device_code", d.text("device_code")))
+	}
+	d := w.post("/"+tenantID+"/oauth2/v2.0/devicecode", form("client_id", appA, "scope", "User.Read"))
+	if err := w.ApproveDevice(d.text("user_code"), alice); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "a stranger", poll(d, "guess").code(), 7000215)
+	want(t, "a stranger without secret", poll(d, "").code(), 7000218)
+	want(t, "the client", poll(d, secret).status, 200)
+	want(t, "the client again", poll(d, secret).text("error"), "bad_verification_code")
+
+	d = w.post("/"+tenantID+"/oauth2/v2.0/devicecode", form("client_id", appA, "scope", "User.Read"))
+	if err := w.DenyDevice(d.text("user_code")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "a stranger, denied", poll(d, "guess").text("error"), "authorization_declined")
+	want(t, "the client, denied", poll(d, secret).text("error"), "authorization_declined")
+}
+
+func TestInstanceDiscoveryBelievesNoHostHeader(t *testing.T) {
+	w := newWorld(t)
+	r := httptest.NewRequest("GET", "https://evil.test/common/discovery/instance?authorization_endpoint=https%3A%2F%2Fevil.test%2Fcommon%2Foauth2%2Fv2.0%2Fauthorize", nil)
+	want(t, "a host that only the request names", w.send(r).code(), 50049)
+	r = httptest.NewRequest("GET", "https://evil.test/common/discovery/instance?authorization_endpoint=https%3A%2F%2FLOGIN.test%2Fcommon%2Foauth2%2Fv2.0%2Fauthorize", nil)
+	if got := w.send(r); got.status != 200 || strings.Contains(got.raw, "evil") {
+		t.Errorf("our own host: %d %s", got.status, got.raw)
+	}
 }
