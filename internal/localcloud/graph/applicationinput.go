@@ -107,12 +107,8 @@ func (s *Service) applyApplication(tx replica.Tx, a *directory.Application, in *
 		a.IsDisabled = *in.disabled
 	}
 	if in.uris != nil {
-		for _, uri := range *in.uris {
-			for _, other := range s.dir.Applications.By(tx.View, "identifierUri", uri) {
-				if other.ID != a.ID && other.Live() {
-					return clash(http.StatusBadRequest, "Another object with the same value for property identifierUris already exists.")
-				}
-			}
+		if err := s.checkIdentifiers(tx.View, *a, *in.uris); err != nil {
+			return err
 		}
 		a.IdentifierURIs = *in.uris
 	}

@@ -88,7 +88,7 @@ func TestUpdateApplication(t *testing.T) {
 		status         int
 		problem        string
 	}{
-		{"an identifier that another application has is refused", "applications", map[string]any{"displayName": "x", "identifierUris": []string{"api://" + appID}}, 400, "Request_MultipleObjectsWithSameKeyValue: Another object with the same value for property identifierUris already exists."},
+		{"an identifier of another application is refused", "applications", map[string]any{"displayName": "x", "identifierUris": []string{"api://" + appID}}, 400, "HostNameNotOnVerifiedDomain: Values of identifierUris"},
 		{"an enabled role cannot be removed", "applications/" + id, map[string]any{"appRoles": []any{}}, 400, "CannotDeleteOrUpdateEnabledEntitlement: Permission (scope or role) cannot be deleted or updated unless disabled first."},
 		{"an enabled scope cannot be removed", "applications/" + id, map[string]any{"api": map[string]any{"oauth2PermissionScopes": []any{}}}, 400, "CannotDeleteOrUpdateEnabledEntitlement"},
 		{"a role can be disabled", "applications/" + id, map[string]any{"appRoles": []any{role("r1", "Do", false)}}, 204, ""},

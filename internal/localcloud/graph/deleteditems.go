@@ -74,6 +74,11 @@ func (c *call) restore() error {
 			return err
 		}
 		if a.ID != "" {
+			for _, uri := range a.IdentifierURIs { // somebody may have taken one in the meantime
+				if c.s.identified(tx.View, uri, a.AppID) {
+					return sameIdentifier()
+				}
+			}
 			deleted := *a.DeletedDateTime
 			a.DeletedDateTime = nil
 			c.s.dir.Applications.Put(tx, a.ID, a)

@@ -219,8 +219,8 @@ func (s *Service) applyServicePrincipal(v replica.View, p *directory.ServicePrin
 		p.AlternativeNames = *in.alternatives
 	}
 	if in.names != nil {
-		if !slices.ContainsFunc(*in.names, func(n string) bool { return strings.EqualFold(n, p.AppID) }) {
-			return invalid("servicePrincipalNames", "ServicePrincipal")
+		if err := s.checkNames(v, *p, *in.names); err != nil {
+			return err
 		}
 		p.ServicePrincipalNames = *in.names
 	}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -338,7 +339,10 @@ func (h *house) overreach(t *testing.T, s session) {
 // application with the right cloud's names makes it hand out tokens for these names.
 func (h *house) wrongTenant(t *testing.T) {
 	const tenant = "0defaced-0000-4000-8000-000000000001"
-	other, err := localcloud.New(localcloud.Config{TenantID: tenant, RunDir: filepath.Join(t.TempDir(), "other")})
+	// Its domain is the host of the right cloud, or it could not give its application that cloud's names.
+	right, err := url.Parse(h.run.Endpoints.Graph)
+	must(t, err)
+	other, err := localcloud.New(localcloud.Config{TenantID: tenant, Domain: right.Hostname(), RunDir: filepath.Join(t.TempDir(), "other")})
 	must(t, err)
 	t.Cleanup(func() { must(t, other.Close()) })
 	must(t, other.Listen(t.Context()))
