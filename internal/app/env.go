@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,8 +31,12 @@ func (e envFile) Write(ctx context.Context, path string, set map[string]string) 
 	return told(ch), err
 }
 
-// Clear implements [provision.EnvFile]. A key whose value is not ours has been set by somebody else and stays.
+// Clear implements [provision.EnvFile]. A key whose value is not ours has been set by somebody else and stays. Where the folder is gone,
+// the file went with it: nobody can be asked to bring a folder back so that a key can be removed from it.
 func (e envFile) Clear(ctx context.Context, path string, ours map[string]string) (string, error) {
+	if _, err := os.Stat(filepath.Dir(e.Path(path))); errors.Is(err, fs.ErrNotExist) {
+		return "there is no file", nil
+	}
 	have, exists, err := statefile.ReadEnv(e.Path(path))
 	if err != nil || !exists {
 		return "there is no file", err
@@ -63,10 +70,11 @@ func told(ch statefile.Change) string {
 	return s
 }
 
-// readEnv reads the file for an observation.
-func readEnv(base string) func(string) (map[string]string, error) {
-	return func(path string) (map[string]string, error) {
-		have, _, err := statefile.ReadEnv(envFile{base}.Path(path))
-		return have, err
+// readEnv reads the file for an observation, and says where it lies.
+func readEnv(base string) func(string) (string, map[string]string, error) {
+	return func(path string) (string, map[string]string, error) {
+		at := envFile{base}.Path(path)
+		have, _, err := statefile.ReadEnv(at)
+		return at, have, err
 	}
 }

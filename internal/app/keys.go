@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,8 +18,12 @@ import (
 	"github.com/leastkey/leastkey/internal/world/keystore/memory"
 )
 
-// keys opens the keystore in which new keys are made, and any other that a recorded Ref names.
+// keys opens the keystore in which new keys are made, and any other that a recorded Ref names. Memory is none of those: a key that ends
+// with this process would be registered with Entra and be of use to nobody.
 func (a *App) keys(p *place, t api.Target) (provision.Keystore, error) {
+	if kind, _, _ := strings.Cut(t.Keystore, ":"); kind == "memory" {
+		return nil, fault.New(fault.Refused, "a key in memory would be gone with this process, and its certificate would stay", "use auto, keychain or age:PATH")
+	}
 	st, err := a.openStore(p, first(t.Keystore, "auto"), t.AgeIdentity)
 	if err != nil {
 		return nil, err
@@ -28,7 +33,7 @@ func (a *App) keys(p *place, t api.Target) (provision.Keystore, error) {
 	}}, nil
 }
 
-// openStore opens a keystore by its name: auto, keychain, age:PATH or memory. auto is the operating system's keychain on real clouds;
+// openStore opens a keystore by its name: auto, keychain or age:PATH; memory, which a record may name, is empty. auto is the operating system's keychain on real clouds;
 // the local cloud keeps its keys in its own folder, encrypted to an identity of development grade, so that trying it out leaves nothing
 // in anybody's keychain.
 func (a *App) openStore(p *place, name, identity string) (keystore.Store, error) {
@@ -41,6 +46,9 @@ func (a *App) openStore(p *place, name, identity string) (keystore.Store, error)
 	case kind == "memory":
 		return memory.New(), nil
 	case kind == "age" && path != "":
+		if err := thereIs(identity); err != nil {
+			return nil, err
+		}
 		cfg := agefile.Config{Path: path, IdentityFile: identity}
 		if identity == "" && a.Streams.Terminal {
 			cfg.Passphrase = func(ctx context.Context) (secret.Value, error) {
@@ -49,7 +57,18 @@ func (a *App) openStore(p *place, name, identity string) (keystore.Store, error)
 		}
 		return agefile.New(cfg)
 	}
-	return nil, fault.New(fault.Invalid, "no keystore "+name, "use auto, keychain, age:PATH or memory")
+	return nil, fault.New(fault.Invalid, "no keystore "+name, "use auto, keychain or age:PATH")
+}
+
+// thereIs refuses an identity file that is not there at once: nothing can be waited for, and without it every key would be unknown.
+func thereIs(identity string) error {
+	if identity == "" {
+		return nil
+	}
+	if _, err := os.Stat(identity); err != nil {
+		return &fault.Error{Code: fault.Invalid, Op: "age identity " + identity, Err: err, Hint: "make one with age-keygen -o FILE, outside the key folder, and name it with --age-identity"}
+	}
+	return nil
 }
 
 func (a *App) localKeys(p *place) string { return filepath.Join(p.dir, "keys") }

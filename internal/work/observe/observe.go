@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +22,8 @@ import (
 type Graph interface {
 	Namesakes(ctx context.Context, displayName string) ([]agent.Namesake, error)
 	Application(ctx context.Context, objectID string) (agent.Application, error)
+	Federated(ctx context.Context, objectID string) ([]agent.FederatedCredential, error)
+	Owners(ctx context.Context, objectID string) ([]agent.Owner, error)
 	Principal(ctx context.Context, appID string) (agent.Principal, error)
 }
 
@@ -44,7 +45,8 @@ type Observer struct {
 	Graph Graph
 	ARM   ARM
 	Keys  Keys
-	Env   func(path string) (map[string]string, error) // a file that does not exist is empty
+	// Env reads an environment file and says where it lies, as an absolute path; one that does not exist is empty.
+	Env   func(path string) (at string, set map[string]string, err error)
 	Roles role.Catalogue
 	// Settle is how long an absence of a recorded object must last before it is believed: replicas lag, and one of them that has not
 	// heard of an object yet says 404 as well. 0 believes the first answer.
@@ -99,7 +101,7 @@ func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec 
 	g.do(func() error { return o.keys(ctx, rec, seen) })
 	if o.Env != nil && a.EnvFile != "" {
 		g.do(func() (err error) {
-			seen.Env, err = o.Env(a.EnvFile)
+			seen.EnvPath, seen.Env, err = o.Env(a.EnvFile)
 			return err
 		})
 	}
@@ -145,97 +147,68 @@ func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *age
 func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) {
 	g.do(func() error {
 		app, err := present(ctx, o.Settle, "application "+rec.ApplicationID, func(ctx context.Context) (agent.Application, error) {
-			return o.Graph.Application(ctx, rec.ApplicationID)
+			return application(ctx, o.Graph, rec.ApplicationID, true)
 		})
 		seen.Application = app
 		return err
 	})
-	g.do(func() error {
+	// The roles of the recorded principal are read beside everything else; those of one that somebody made anew, once it is known.
+	var held [2]Held
+	var inner group
+	if rec.PrincipalID != "" && !seen.AzureUnread {
+		inner.do(func() (err error) {
+			held[0], err = HeldBy(ctx, o.ARM, o.Roles, s, a, rec, rec.PrincipalID)
+			return err
+		})
+	}
+	inner.do(func() error {
 		p, err := present(ctx, o.Settle, "service principal of "+rec.AppID, func(ctx context.Context) (agent.Principal, error) {
 			return o.Graph.Principal(ctx, rec.AppID)
 		})
 		seen.Principal = p
+		if err == nil && p != nil && !strings.EqualFold(p.ID, rec.PrincipalID) && !seen.AzureUnread {
+			held[1], err = HeldBy(ctx, o.ARM, o.Roles, s, a, rec, p.ID)
+		}
 		return err
 	})
-	if rec.PrincipalID != "" && !seen.AzureUnread {
-		g.do(func() (err error) {
-			seen.Assignments, seen.Readable, err = Assignments(ctx, o.ARM, o.Roles, s, a, rec.PrincipalID)
-			return err
-		})
-	}
-}
-
-// Assignments lists every role assignment of the principal that can be read, and where it could be read: each subscription that the
-// spec touches, or, where the caller may not list a whole subscription, the spec's scopes in it.
-func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a *agent.Agent, principal string) ([]agent.Assignment, []string, error) {
-	scopes := map[string][]string{"/subscriptions/" + s.Subscription: {s.Group()}}
-	for _, grant := range s.Grants(a, roles) {
-		if sc, err := role.ParseScope(grant.Scope); err == nil {
-			sub := "/subscriptions/" + sc.SubscriptionID
-			scopes[sub] = append(scopes[sub], grant.Scope)
-		}
-	}
-	var (
-		mu       sync.Mutex
-		g        group
-		all      []agent.Assignment
-		readable []string
-		seen     = map[string]bool{}
-	)
-	keep := func(scope string, found []agent.Assignment) {
-		mu.Lock()
-		defer mu.Unlock()
-		readable = append(readable, scope)
-		for _, as := range found {
-			if as.Role == "" {
-				as.Role = roles.Name(as.RoleID)
-			}
-			if id := strings.ToLower(as.ID); !seen[id] {
-				seen[id] = true
-				all = append(all, as)
-			}
-		}
-	}
-	list := func(ctx context.Context, scope string) error {
-		found, err := job.Retry(ctx, "the role assignments at "+scope, func(ctx context.Context) ([]agent.Assignment, error) {
-			return arm.Assignments(ctx, scope, principal)
-		})
-		if err == nil {
-			keep(scope, found)
-		}
+	g.do(func() error {
+		err := inner.wait()
+		both := held[0].and(held[1])
+		seen.Assignments, seen.Readable, seen.Unread = both.Assignments, both.Readable, both.Unread
 		return err
-	}
-	for sub, inside := range scopes {
-		g.do(func() error {
-			err := list(ctx, sub)
-			if !fault.Is(err, fault.Forbidden) {
-				return err
-			}
-			for _, scope := range inside {
-				if seenScope(readable, scope, &mu) {
-					continue
-				}
-				if err := list(ctx, scope); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	err := g.wait()
-	slices.Sort(readable)
-	return all, readable, err
+	})
 }
 
-func seenScope(readable []string, scope string, mu *sync.Mutex) bool {
-	mu.Lock()
-	defer mu.Unlock()
-	for _, r := range readable {
-		if strings.EqualFold(r, scope) {
-			return true
+// Application reads an application with its federated credentials, which Graph shows to a request of their own only.
+func Application(ctx context.Context, g Graph, id string) (agent.Application, error) {
+	return application(ctx, g, id, false)
+}
+
+func application(ctx context.Context, g Graph, id string, owners bool) (agent.Application, error) {
+	var (
+		app  agent.Application
+		rest [2]error
+		err  error
+		wg   sync.WaitGroup
+	)
+	var federated []agent.FederatedCredential
+	var owned []agent.Owner
+	wg.Go(func() { app, err = g.Application(ctx, id) })
+	wg.Go(func() { federated, rest[0] = g.Federated(ctx, id) })
+	if owners {
+		wg.Go(func() { owned, rest[1] = g.Owners(ctx, id) })
+	}
+	wg.Wait()
+	if err != nil {
+		return app, err
+	}
+	app.Federated, app.Owners = federated, owned
+	for _, e := range rest {
+		if e != nil {
+			return app, job.Spreading(e) // one replica knows the application and another does not
 		}
 	}
-	return false
+	return app, nil
 }
 
 // keys opens every recorded key and compares it with its certificate. Only the store's own "there is none" is absent.

@@ -27,6 +27,8 @@ const (
 	sub2   = "33333333-0000-0000-0000-000000000003"
 	group  = "/subscriptions/" + sub + "/resourceGroups/polyclaw-rg"
 	group2 = "/subscriptions/" + sub2 + "/resourceGroups/far"
+	sub3   = "44444444-0000-0000-0000-000000000004"
+	group3 = "/subscriptions/" + sub3 + "/resourceGroups/dropped"
 	settle = time.Minute
 )
 
@@ -63,8 +65,8 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) look() (agent.Observed, error) {
-	o := &observe.Observer{Graph: w, ARM: w, Keys: w, Roles: role.Builtin(), Settle: settle, Env: func(path string) (map[string]string, error) {
-		return map[string]string{"read": path}, w.ask("env")
+	o := &observe.Observer{Graph: w, ARM: w, Keys: w, Roles: role.Builtin(), Settle: settle, Env: func(path string) (string, map[string]string, error) {
+		return "/w/" + path, map[string]string{"read": path}, w.ask("env")
 	}}
 	return o.Agent(w.Context(), w.spec, w.spec.Agents["bot"], w.rec)
 }
@@ -75,6 +77,14 @@ func (w *world) Namesakes(_ context.Context, name string) ([]agent.Namesake, err
 
 func (w *world) Application(context.Context, string) (agent.Application, error) {
 	return agent.Application{ID: "app"}, w.ask("application")
+}
+
+func (w *world) Federated(context.Context, string) ([]agent.FederatedCredential, error) {
+	return []agent.FederatedCredential{{ID: "fic"}}, w.ask("federated")
+}
+
+func (w *world) Owners(context.Context, string) ([]agent.Owner, error) {
+	return []agent.Owner{{ID: "owner"}}, w.ask("owners")
 }
 
 func (w *world) Principal(context.Context, string) (agent.Principal, error) {
@@ -107,6 +117,11 @@ func (w *world) Open(_ context.Context, ref secret.Ref) (crypto.Signer, error) {
 	return nil, fault.Newf(fault.NotFound, "no such key")
 }
 
+// recorded lets the record hold an assignment at the scope.
+func (w *world) recorded(scope string) {
+	w.rec.Assignments = append(w.rec.Assignments, agent.Assigned{Grant: role.Grant{RoleID: "acdd72a7-3385-48ef-bd42-f606fba81ae7", Scope: scope}, Name: "n", Ours: true})
+}
+
 func always(err error) func(int) error { return func(int) error { return err } }
 
 func firstly(k int, err error) func(int) error {
@@ -131,7 +146,7 @@ func TestEverythingIsReadSideBySide(t *testing.T) {
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("it took %v, want as long as one read", took)
 		}
-		if !o.GroupExists || o.Vault == nil || !o.PoolExists || !o.SafetyFound || o.Application == nil || o.Principal == nil || len(o.Namesakes) != 1 || o.Namesakes[0].ID != "other" || o.Env["read"] != ".env" || o.Now != began || o.AzureUnread {
+		if !o.GroupExists || o.Vault == nil || !o.PoolExists || !o.SafetyFound || o.Application == nil || o.Principal == nil || len(o.Namesakes) != 1 || o.Namesakes[0].ID != "other" || o.Env["read"] != ".env" || o.EnvPath != "/w/.env" || len(o.Application.Federated) != 1 || len(o.Application.Owners) != 1 || o.Now != began || o.AzureUnread {
 			t.Errorf("%+v", o)
 		}
 	})
@@ -150,7 +165,7 @@ func TestAnAgentThatIsNotRecordedHasNoIdentityToRead(t *testing.T) {
 
 // A lookup that failed is unknown: it is an error, and neither absent nor there.
 func TestWhatIsUnknownIsAnError(t *testing.T) {
-	for _, op := range []string{"namesakes", "application", "principal", "group", "vault", "exists pool", "exists safe", "assignments /subscriptions/" + sub, "open key", "env"} {
+	for _, op := range []string{"namesakes", "application", "federated", "owners", "principal", "group", "vault", "exists pool", "exists safe", "assignments /subscriptions/" + sub, "open key", "env"} {
 		for _, c := range []fault.Code{fault.Unknown, fault.Forbidden, fault.Unauthenticated, fault.Unavailable, fault.Invalid} {
 			t.Run(op+" "+string(c), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -247,36 +262,70 @@ func TestAssignments(t *testing.T) {
 		meddle   func(*world)
 		found    string
 		readable string
+		unread   string
 		fails    bool
 	}{
 		"whole subscriptions, each that the spec touches": {func(w *world) {
 			w.at["/subscriptions/"+sub], w.at["/subscriptions/"+sub2] = []agent.Assignment{one}, []agent.Assignment{{ID: "2", Name: "2", RoleID: "unknown"}}
-		}, "1 Reader, 2 unknown", "/subscriptions/" + sub + " /subscriptions/" + sub2, false},
+		}, "1 Reader, 2 unknown", "/subscriptions/" + sub + " /subscriptions/" + sub2, "", false},
 		"the caller may list no subscription: then the scopes of the spec": {func(w *world) {
 			w.hook["assignments /subscriptions/"+sub] = always(fault.Newf(fault.Forbidden, "x"))
 			w.at[group], w.at[group+"/providers/A.B/c/d"] = []agent.Assignment{one}, []agent.Assignment{same}
-		}, "1 Reader", group + " " + group + "/providers/A.B/c/d /subscriptions/" + sub2, false},
+		}, "1 Reader", group + " " + group + "/providers/A.B/c/d /subscriptions/" + sub2, "", false},
 		"the caller may list nothing": {func(w *world) {
 			w.hook["assignments /subscriptions/"+sub2] = always(fault.Newf(fault.Forbidden, "x"))
 			w.hook["assignments "+group2] = always(fault.Newf(fault.Forbidden, "x"))
-		}, "", "/subscriptions/" + sub, true},
+		}, "", "/subscriptions/" + sub, "", true},
 		"throttled": {func(w *world) {
 			w.hook["assignments /subscriptions/"+sub] = firstly(3, fault.Newf(fault.Throttled, "x"))
-		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, false},
+		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, "", false},
+		"a subscription that only the record knows": {func(w *world) {
+			w.recorded(group3)
+			w.at["/subscriptions/"+sub3] = []agent.Assignment{one}
+		}, "1 Reader", "/subscriptions/" + sub + " /subscriptions/" + sub2 + " /subscriptions/" + sub3, "", false},
+		"one of which only the recorded scope can be read": {func(w *world) {
+			w.recorded(group3)
+			w.hook["assignments /subscriptions/"+sub3] = always(fault.Newf(fault.Forbidden, "x"))
+			w.at[group3] = []agent.Assignment{one}
+		}, "1 Reader", "/subscriptions/" + sub + " /subscriptions/" + sub2 + " " + group3, "", false},
+		"one of which nothing can be read": {func(w *world) {
+			w.recorded(group3)
+			w.hook["assignments /subscriptions/"+sub3] = always(fault.Newf(fault.Forbidden, "x"))
+			w.hook["assignments "+group3] = always(fault.Newf(fault.Forbidden, "x"))
+		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, group3, false},
+		"one that is gone": {func(w *world) {
+			w.recorded(group3)
+			w.hook["assignments /subscriptions/"+sub3] = always(notFound())
+			w.hook["assignments "+group3] = always(notFound())
+		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, group3, false},
+		"a whole subscription that is recorded and cannot be listed": {func(w *world) {
+			w.recorded("/subscriptions/" + sub3)
+			w.hook["assignments /subscriptions/"+sub3] = always(fault.Newf(fault.Forbidden, "x"))
+		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, "/subscriptions/" + sub3, false},
+		"a scope of the spec that is recorded and cannot be read": {func(w *world) {
+			w.recorded(strings.ToUpper(group2))
+			w.hook["assignments /subscriptions/"+sub2] = always(fault.Newf(fault.Forbidden, "x"))
+			w.hook["assignments "+group2] = always(fault.Newf(fault.Forbidden, "x"))
+		}, "", "/subscriptions/" + sub, group2, false},
+		"a recorded scope that nobody can tell about": {func(w *world) {
+			w.recorded(group3)
+			w.hook["assignments /subscriptions/"+sub3] = always(fault.Newf(fault.Forbidden, "x"))
+			w.hook["assignments "+group3] = always(fault.Newf(fault.Unknown, "x"))
+		}, "", "/subscriptions/" + sub + " /subscriptions/" + sub2, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.spec.Agents["bot"] = &agent.Agent{Name: "bot", Roles: two}
 				c.meddle(w)
-				all, readable, err := observe.Assignments(t.Context(), w, role.Builtin(), w.spec, w.spec.Agents["bot"], "sp")
+				held, err := observe.HeldBy(t.Context(), w, role.Builtin(), w.spec, w.spec.Agents["bot"], w.rec, "sp")
 				var found []string
-				for _, a := range all {
+				for _, a := range held.Assignments {
 					found = append(found, a.Name+" "+a.Role)
 				}
 				slices.Sort(found)
-				if strings.Join(found, ", ") != c.found || strings.Join(readable, " ") != c.readable || (err != nil) != c.fails {
-					t.Errorf("found %q at %q: %v", found, readable, err)
+				if strings.Join(found, ", ") != c.found || strings.Join(held.Readable, " ") != c.readable || strings.Join(held.Unread, " ") != c.unread || (err != nil) != c.fails {
+					t.Errorf("found %q at %q, unread %q: %v", found, held.Readable, held.Unread, err)
 				}
 			})
 		})
@@ -322,6 +371,20 @@ func TestIdentityReadsTheIdentityAlone(t *testing.T) {
 		}
 		if seen, err := o.Identity(t.Context(), w.spec, w.spec.Agents["bot"], agent.Record{}); err != nil || seen.Application != nil {
 			t.Errorf("%+v: %v", seen, err)
+		}
+	})
+}
+
+// What a service principal that somebody made anew holds is read like what the recorded one holds.
+func TestBothPrincipalsAreRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rec.PrincipalID = "recorded"
+		w.at["/subscriptions/"+sub] = []agent.Assignment{{ID: "1", Name: "1", PrincipalID: "sp"}}
+		o := &observe.Observer{Graph: w, ARM: w, Keys: w, Roles: role.Builtin()}
+		seen, err := o.Identity(t.Context(), w.spec, w.spec.Agents["bot"], w.rec)
+		if asked := w.count["assignments /subscriptions/"+sub]; err != nil || asked != 2 || len(seen.Assignments) != 1 || len(seen.Readable) != 1 {
+			t.Errorf("asked %d times, %+v: %v", asked, seen, err)
 		}
 	})
 }

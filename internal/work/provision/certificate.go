@@ -251,6 +251,23 @@ func (p *Provision) removePassword() job.Handler {
 	}}
 }
 
+// removeFederated removes a federated credential. "Not found" is believed once it has lasted: a replica may not have heard of it yet.
+func (p *Provision) removeFederated() job.Handler {
+	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+		id, since := c.With("key_id"), time.Now()
+		r := agent.Result{Detail: "id " + id, Evidence: evidence("DELETE federatedIdentityCredentials/"+id, "removed")}
+		err := c.Wait(ctx, job.Probe{What: c.Step.Title, Try: func(ctx context.Context) error {
+			err := p.Graph.RemoveFederated(ctx, c.With("application"), id)
+			if fault.Is(err, fault.NotFound) && time.Since(since) >= p.Settle {
+				r.Evidence = evidence("DELETE federatedIdentityCredentials/"+id, "not found")
+				return nil
+			}
+			return job.Spreading(err)
+		}})
+		return r, err
+	}}
+}
+
 // login is the proof that a generation works: several logins in a row, each with the key as the keystore gives it back. After it, and not
 // before, the generation is the active one.
 func (p *Provision) login() job.Handler {
@@ -261,30 +278,14 @@ func (p *Provision) login() job.Handler {
 			if err != nil {
 				return agent.Result{}, err
 			}
-			r := agent.Result{Facts: map[string]string{"logins": c.With("times")}}
-			var times int
-			if _, err := fmt.Sscan(c.With("times"), &times); err != nil {
-				return r, err
-			}
-			for n := range times {
-				key, err := p.open(ctx, g)
-				if err != nil {
-					return r, err
-				}
-				began := time.Now()
-				who, err := p.Login(ctx, c.With("app_id"), key, g.DER)
-				if err != nil {
-					return r, job.Spreading(err) // certificate, application or service principal is on its way to the replicas
-				}
-				if !strings.EqualFold(who.TenantID, c.Run.Plan.Tenant) || (c.Fact(agent.FactPrincipal) != "" && who.ObjectID != c.Fact(agent.FactPrincipal)) {
-					return r, fault.Newf(fault.Conflict, "the token is of principal %s in tenant %s, not of ours", who.ObjectID, who.TenantID)
-				}
-				e := evidence("POST token", fmt.Sprintf("login %d: oid %s", n+1, who.ObjectID))
-				e[0].Took = time.Since(began)
-				r.Evidence = append(r.Evidence, e...)
-			}
-			r.Detail = fmt.Sprintf("%d tokens", times)
-			return r, nil
+			var r agent.Result
+			since := time.Now()
+			err = c.Wait(ctx, job.Probe{What: c.Step.Title, Try: func(ctx context.Context) (err error) {
+				r, err = p.logins(ctx, c, g)
+				// Certificate, application or service principal may be on its way to the replicas.
+				return p.spreading(c, since, err, agent.CreateApplication, agent.CreatePrincipal, agent.RegisterCertificate)
+			}})
+			return r, err
 		},
 		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
 			for i := range rec.Generations {
@@ -292,6 +293,36 @@ func (p *Provision) login() job.Handler {
 			}
 		},
 	}
+}
+
+func (p *Provision) logins(ctx context.Context, c *job.Call, g agent.Generation) (agent.Result, error) {
+	r := agent.Result{Facts: map[string]string{"logins": c.With("times")}}
+	var times int
+	if _, err := fmt.Sscan(c.With("times"), &times); err != nil {
+		return r, err
+	}
+	for n := range times {
+		key, err := p.open(ctx, g)
+		if fault.Is(err, fault.NotFound) { // in the keystore nothing is on its way
+			return r, &fault.Error{Code: fault.Conflict, Err: err}
+		}
+		if err != nil {
+			return r, err
+		}
+		began := time.Now()
+		who, err := p.Login(ctx, c.With("app_id"), key, g.DER)
+		if err != nil {
+			return r, err
+		}
+		if !strings.EqualFold(who.TenantID, c.Run.Plan.Tenant) || (c.Fact(agent.FactPrincipal) != "" && who.ObjectID != c.Fact(agent.FactPrincipal)) {
+			return r, fault.Newf(fault.Conflict, "the token is of principal %s in tenant %s, not of ours", who.ObjectID, who.TenantID)
+		}
+		e := evidence("POST token", fmt.Sprintf("login %d: oid %s", n+1, who.ObjectID))
+		e[0].Took = time.Since(began)
+		r.Evidence = append(r.Evidence, e...)
+	}
+	r.Detail = fmt.Sprintf("%d tokens", times)
+	return r, nil
 }
 
 // refused tells whether the login service has said that this key opens nothing: not that it is away, throttled, or that a clock is wrong.
@@ -311,7 +342,7 @@ func (p *Provision) proveDead() job.Handler {
 			return agent.Result{}, err
 		}
 		key, err := p.open(ctx, g)
-		if fault.Is(err, fault.NotFound, fault.Conflict) {
+		if fault.Is(err, fault.NotFound, fault.Conflict) || unmade(err) {
 			return agent.Result{Detail: "the key is not in the keystore: nothing to prove with"}, nil
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"slices"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/work/job"
@@ -13,17 +14,27 @@ func (p *Provision) writeEnv() job.Handler {
 			did, err := p.Env.Write(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
 			return agent.Result{Detail: did, Facts: map[string]string{"env_file": p.Env.Path(c.With("file"))}}, err
 		},
-		Remember: func(_ *job.Call, r agent.Result, rec *agent.Record) { rec.EnvFile = r.Facts["env_file"] },
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			if old := rec.EnvFile; old != "" && clears(c.Run.Plan, old) {
+				return // until the old one is cleared, it is the one to remember: nothing else would find it again
+			}
+			rec.EnvFile = r.Facts["env_file"]
+		},
 	}
 }
 
+func clears(plan agent.Plan, file string) bool {
+	return slices.ContainsFunc(plan.Steps, func(s agent.Step) bool { return s.Action == agent.ClearEnv && s.With["file"] == file })
+}
+
+// clearEnv removes our keys from a file: that of a revoked agent, or one that the spec has left for another, which this plan has written.
 func (p *Provision) clearEnv() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			did, err := p.Env.Clear(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
 			return agent.Result{Detail: did}, err
 		},
-		Remember: func(_ *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = "" },
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = c.Fact("env_file") },
 	}
 }
 

@@ -155,8 +155,36 @@ func (w *world) Application(_ context.Context, id string) (agent.Application, er
 		return agent.Application{}, notFound()
 	}
 	a := *app
-	a.Certificates, a.Passwords = slices.Clone(a.Certificates), slices.Clone(a.Passwords)
+	a.Certificates, a.Passwords, a.Federated = slices.Clone(a.Certificates), slices.Clone(a.Passwords), nil
 	return a, nil
+}
+
+func (w *world) Federated(_ context.Context, id string) ([]agent.FederatedCredential, error) {
+	w.mu.Lock()
+	app := w.app
+	w.mu.Unlock()
+	if app == nil {
+		return nil, notFound()
+	}
+	return slices.Clone(app.Federated), w.at("list federated")
+}
+
+func (w *world) Owners(context.Context, string) ([]agent.Owner, error) { return nil, nil }
+
+func (w *world) RemoveFederated(_ context.Context, _, id string) error {
+	if err := w.at("remove federated"); err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(w.app.Federated), func(f agent.FederatedCredential) bool { return f.ID == id })
+	if len(left) == len(w.app.Federated) {
+		return notFound()
+	}
+	w.app.Federated = left
+	return nil
+}
+
+func (w *world) DeletedByUniqueName(context.Context, string) (string, bool, error) {
+	return other, w.bin["by name"], w.at("look for name in bin")
 }
 
 func (w *world) Principal(context.Context, string) (agent.Principal, error) {

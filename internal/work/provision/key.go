@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -27,10 +28,20 @@ func entry(c *job.Call, generation string) string {
 func (p *Provision) CheckKeystore(ctx context.Context, tenant, name string) error {
 	ref := p.Keys.Ref(tenant + "/" + name + "#" + nonce())
 	_, err := p.Keys.Open(ctx, ref)
-	if err == nil || fault.Is(err, fault.NotFound) {
+	if err == nil || fault.Is(err, fault.NotFound) || unmade(err) {
 		return nil
 	}
 	return fmt.Errorf("no key can be made in %s %s: %w", ref.Backend, ref.Store, err)
+}
+
+// unmade tells whether the keystore itself is not there. Before the first key that is as it should be; of a key that was made, it says
+// nothing: the keystore may have been moved, or its disk not mounted.
+func unmade(err error) bool {
+	u, ok := errors.AsType[interface {
+		error
+		Unmade() bool
+	}](err)
+	return ok && u.Unmade()
 }
 
 // mintKey makes a generation. Its id is journalled before the key exists, so that a key which a crash left behind can be found; its
@@ -47,7 +58,7 @@ func (p *Provision) mintKey() job.Handler {
 				return agent.Result{}, false, err
 			}
 			key, err := p.Keys.Open(ctx, ref)
-			if fault.Is(err, fault.NotFound) {
+			if fault.Is(err, fault.NotFound) || unmade(err) { // nothing is registered for it yet, so another may take its place
 				return agent.Result{}, false, nil
 			}
 			if err != nil {

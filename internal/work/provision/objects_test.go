@@ -270,8 +270,9 @@ func TestWhatIsNotFoundWhenItIsTakenAway(t *testing.T) {
 func TestClearCredentials(t *testing.T) {
 	w := newWorld(t)
 	w.app.Certificates, w.app.Passwords = []agent.Certificate{cert("a"), cert("foreign")}, []agent.Password{{KeyID: "p1"}, {KeyID: "p2"}}
-	if _, err := w.do(agent.Step{Action: agent.ClearCertificates, With: map[string]string{"application": appObject}}); err != nil || len(w.app.Certificates)+len(w.app.Passwords) > 0 {
-		t.Errorf("left: %v %v (%v)", w.app.Certificates, w.app.Passwords, err)
+	w.app.Federated = []agent.FederatedCredential{{ID: "f1"}, {ID: "f2"}}
+	if _, err := w.do(agent.Step{Action: agent.ClearCertificates, With: map[string]string{"application": appObject}}); err != nil || len(w.app.Certificates)+len(w.app.Passwords)+len(w.app.Federated) > 0 {
+		t.Errorf("left: %v %v %v (%v)", w.app.Certificates, w.app.Passwords, w.app.Federated, err)
 	}
 }
 
@@ -328,7 +329,8 @@ func TestVerify(t *testing.T) {
 		"what should not be there is counted": {func(w *world) {
 			w.app.Passwords, w.sp.Passwords = []agent.Password{{}}, []agent.Password{{}, {}}
 			w.app.Certificates, w.sp.Certificates = append(w.app.Certificates, cert("f")), []agent.Certificate{cert("g")}
-		}, true, "3 passwords, 2 foreign credentials, 1 role assignments"},
+			w.app.Federated = []agent.FederatedCredential{{ID: "f"}}
+		}, true, "3 passwords, 3 foreign credentials, 1 role assignments"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -357,6 +359,7 @@ func TestVerifyWaitsForWhatThePlanRemoved(t *testing.T) {
 	}{
 		{agent.Step{Action: agent.RemoveCertificate, With: map[string]string{"key_id": "old"}}, func(w *world) { w.app.Certificates = append(w.app.Certificates, cert("old")) }},
 		{agent.Step{Action: agent.RemovePassword, With: map[string]string{"key_id": "old"}}, func(w *world) { w.sp.Passwords = []agent.Password{{KeyID: "old"}} }},
+		{agent.Step{Action: agent.RemoveFederated, With: map[string]string{"key_id": "old"}}, func(w *world) { w.app.Federated = []agent.FederatedCredential{{ID: "old"}} }},
 		{agent.Step{Action: agent.RemoveRole, With: map[string]string{"name": "OLD", "scope": group}}, func(w *world) { w.assigns = append(w.assigns, agent.Assignment{ID: "old", Name: "old"}) }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -424,7 +427,7 @@ func TestForget(t *testing.T) {
 // Every action that a plan can have has a handler.
 func TestEveryActionHasAHandler(t *testing.T) {
 	handlers := newWorld(t).prov.Handlers()
-	for _, a := range []agent.Action{agent.CreateApplication, agent.SingleTenant, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.RemoveCertificate, agent.RemovePassword, agent.AssignRole, agent.RemoveRole, agent.Login, agent.Verify,
+	for _, a := range []agent.Action{agent.CreateApplication, agent.SingleTenant, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated, agent.AssignRole, agent.RemoveRole, agent.Login, agent.Verify,
 		agent.WriteEnv, agent.DisablePrincipal, agent.ClearCertificates, agent.DeleteApplication, agent.PurgePrincipal, agent.PurgeApplication, agent.ProveDead, agent.DeleteKey, agent.ClearEnv, agent.Forget} {
 		h, ok := handlers[a]
 		if !ok || h.Do == nil {

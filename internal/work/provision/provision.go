@@ -32,8 +32,10 @@ type Graph interface {
 	CreatePrincipal(ctx context.Context, appID string) (agent.Principal, error)
 	SetEnabled(ctx context.Context, principalID string, enabled bool) error
 	RemovePassword(ctx context.Context, collection, objectID, keyID string) error
+	RemoveFederated(ctx context.Context, objectID, id string) error
 	DeleteApplication(ctx context.Context, objectID string) error
 	Deleted(ctx context.Context, objectID string) (bool, error) // in the recycle bin
+	DeletedByUniqueName(ctx context.Context, name string) (objectID string, found bool, err error)
 	Purge(ctx context.Context, objectID string) error
 }
 
@@ -101,6 +103,7 @@ func (p *Provision) Handlers() map[agent.Action]job.Handler {
 		agent.RegisterCertificate: p.registerCertificate(),
 		agent.RemoveCertificate:   p.removeCertificate(),
 		agent.RemovePassword:      p.removePassword(),
+		agent.RemoveFederated:     p.removeFederated(),
 		agent.AssignRole:          p.assignRole(),
 		agent.RemoveRole:          p.removeRole(),
 		agent.Login:               p.login(),
@@ -137,8 +140,11 @@ func (p *Provision) createApplication() job.Handler {
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			name := c.Intent["unique_name"]
 			app, created, err := p.Graph.UpsertApplication(ctx, name, c.With("display_name"))
+			if fault.Is(err, fault.NotFound) {
+				return agent.Result{}, p.taken(ctx, name, err)
+			}
 			if err != nil {
-				return agent.Result{}, job.Spreading(err)
+				return agent.Result{}, err
 			}
 			answer := "204: it was there"
 			if created {
@@ -156,6 +162,19 @@ func (p *Provision) createApplication() job.Handler {
 			rec.CreatedBy = p.Operator
 		},
 	}
+}
+
+// taken tells why a name that is taken shows no application: a replica has not heard of the one that an earlier try made, or somebody has
+// deleted that one before we could record it. Its name stays reserved then, so that no try under it can ever succeed.
+func (p *Provision) taken(ctx context.Context, name string, answer error) error {
+	id, found, err := p.Graph.DeletedByUniqueName(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return fault.New(fault.Conflict, "application "+id+" ("+name+") was deleted by somebody before it was recorded", "apply again: a new one gets a new name")
+	}
+	return job.Spreading(answer)
 }
 
 func (p *Provision) singleTenant() job.Handler {

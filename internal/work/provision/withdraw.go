@@ -8,6 +8,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/work/job"
+	"github.com/leastkey/leastkey/internal/work/observe"
 )
 
 // unlessGone acts on a recorded object. "Not found" has three reasons: the object lies in the recycle bin, which is an answer; a replica
@@ -46,13 +47,18 @@ func (p *Provision) disablePrincipal() job.Handler {
 	})}
 }
 
-// clearCredentials removes every certificate and password of the application, foreign ones too: it is about to be deleted, and whoever
+// clearCredentials removes every certificate, password and federated credential of the application, foreign ones too: it is about to be deleted, and whoever
 // restores it shall find nothing that opens it. Passwords of the service principal have steps of their own.
 func (p *Provision) clearCredentials() job.Handler {
 	return job.Handler{Do: p.unlessGone("application", func(ctx context.Context, c *job.Call) error {
-		app, err := p.Graph.Application(ctx, c.With("application"))
+		app, err := observe.Application(ctx, p.Graph, c.With("application"))
 		if err != nil {
 			return err
+		}
+		for _, f := range app.Federated {
+			if err := p.Graph.RemoveFederated(ctx, app.ID, f.ID); err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
 		}
 		for _, pw := range app.Passwords {
 			if err := p.Graph.RemovePassword(ctx, "applications", app.ID, pw.KeyID); err != nil && !fault.Is(err, fault.NotFound) {

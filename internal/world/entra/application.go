@@ -94,6 +94,40 @@ func (c *Client) Owners(ctx context.Context, objectID string) ([]agent.Owner, er
 	return owners, err
 }
 
+// Federated lists the federated credentials of an application: whoever holds a token of the issuer and subject that one names logs in as
+// the application, without any key. Graph shows them to a request of their own only.
+func (c *Client) Federated(ctx context.Context, objectID string) ([]agent.FederatedCredential, error) {
+	path, err := object("applications", objectID)
+	if err != nil {
+		return nil, err
+	}
+	var all []agent.FederatedCredential
+	k := call{op: "read federated credentials of application " + objectID, need: reading(), method: http.MethodGet, path: path + "/federatedIdentityCredentials"}
+	err = pages(ctx, c, k, func(f struct {
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		Issuer  string `json:"issuer"`
+		Subject string `json:"subject"`
+	}) error {
+		if f.ID == "" { // a list that hides a way in is worse than none
+			return fault.New(fault.Unknown, k.op+": the answer holds an unreadable one", "check --cloud and the proxy")
+		}
+		all = append(all, agent.FederatedCredential{ID: f.ID, Name: f.Name, Issuer: f.Issuer, Subject: f.Subject})
+		return nil
+	})
+	return all, err
+}
+
+// RemoveFederated removes one federated credential. fault.NotFound: it is gone, or not visible.
+func (c *Client) RemoveFederated(ctx context.Context, objectID, id string) error {
+	path, err := object("applications", objectID)
+	if err != nil {
+		return err
+	}
+	_, err = c.do(ctx, call{op: "remove federated credential " + id + " from " + objectID, need: writing(), method: http.MethodDelete, path: path + "/federatedIdentityCredentials/" + url.PathEscape(id)})
+	return err
+}
+
 // UpsertApplication makes a single-tenant application of that unique name, or finds the one that an earlier try made: the same call
 // never makes a second one (Microsoft, "Upsert application"). created tells which.
 //

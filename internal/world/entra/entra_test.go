@@ -216,6 +216,50 @@ func TestNamesakesAreAllRead(t *testing.T) {
 	}
 }
 
+func TestFederatedCredentialsAreAllRead(t *testing.T) {
+	const list = base + "/applications/" + appObject + "/federatedIdentityCredentials"
+	client, g := serve(t,
+		ok(`{"value":[{"id":"f1","name":"evil","issuer":"https://i","subject":"s","audiences":["api://AzureADTokenExchange"]}],"@odata.nextLink":"`+list+`?x"}`),
+		ok(`{"value":[{"id":"f2","name":"worse"}]}`),
+		nothing(), problem(404, "Request_ResourceNotFound", "x"), ok(`{"value":[{"name":"no id"}]}`), problem(404, "Request_ResourceNotFound", "x"),
+	)
+	all, err := client.Federated(t.Context(), appObject)
+	if err != nil || len(all) != 2 || all[0] != (agent.FederatedCredential{ID: "f1", Name: "evil", Issuer: "https://i", Subject: "s"}) {
+		t.Errorf("%+v: %v", all, err)
+	}
+	if err := client.RemoveFederated(t.Context(), appObject, "f1/../x"); err != nil {
+		t.Error(err)
+	}
+	if err := client.RemoveFederated(t.Context(), appObject, "f1"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("one that is gone: %v", err)
+	}
+	if _, err := client.Federated(t.Context(), appObject); !fault.Is(err, fault.Unknown) { // a list that hides one is no list
+		t.Errorf("an unreadable one: %v", err)
+	}
+	if _, err := client.Federated(t.Context(), appObject); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an application that is gone: %v", err)
+	}
+	g.expect(t, "GET "+list, "GET "+list+"?x", "DELETE "+list+"/f1%2F..%2Fx", "DELETE "+list+"/f1", "GET "+list, "GET "+list)
+}
+
+func TestTheRecycleBinIsSearchedForAUniqueName(t *testing.T) {
+	const bin = base + "/directory/deletedItems/microsoft.graph.application?%24select=id%2CuniqueName&%24top=100"
+	client, g := serve(t,
+		ok(`{"value":[{"id":"`+spObject+`","uniqueName":null}],"@odata.nextLink":"`+bin+`&x"}`), ok(`{"value":[{"id":"`+appObject+`","uniqueName":"leastkey-1"}]}`),
+		ok(`{"value":[]}`), problem(403, "Authorization_RequestDenied", "x"),
+	)
+	if id, found, err := client.DeletedByUniqueName(t.Context(), "leastkey-1"); err != nil || !found || id != appObject {
+		t.Errorf("%s %v: %v", id, found, err)
+	}
+	if _, found, err := client.DeletedByUniqueName(t.Context(), "leastkey-1"); err != nil || found {
+		t.Errorf("an empty bin: %v: %v", found, err)
+	}
+	if _, found, err := client.DeletedByUniqueName(t.Context(), "leastkey-1"); !fault.Is(err, fault.Forbidden) || found {
+		t.Errorf("a bin that may not be read: %v: %v", found, err)
+	}
+	g.expect(t, "GET "+bin, "GET "+bin+"&x", "GET "+bin, "GET "+bin)
+}
+
 func TestAPageElsewhereIsNotFollowed(t *testing.T) {
 	client, g := serve(t, ok(`{"value":[],"@odata.nextLink":"https://evil.test/v1.0/applications?x"}`))
 	if _, err := client.Namesakes(t.Context(), "x"); !fault.Is(err, fault.Refused) || len(g.asked) != 1 {

@@ -123,6 +123,23 @@ func (c *Client) DeletedItem(ctx context.Context, id string) (deleted time.Time,
 	return item.Deleted, nil
 }
 
+// DeletedByUniqueName looks in the recycle bin for the application that holds a unique name, which stays reserved while it lies there. The
+// whole bin is read: Graph does not say that deleted items can be filtered by unique name (Microsoft, "List deletedItems").
+func (c *Client) DeletedByUniqueName(ctx context.Context, name string) (objectID string, found bool, err error) {
+	k := call{op: "look for " + name + " in the recycle bin", need: reading(), method: http.MethodGet, path: "/directory/deletedItems/microsoft.graph.application",
+		query: url.Values{"$select": {"id,uniqueName"}, "$top": {"100"}}}
+	err = pages(ctx, c, k, func(a struct {
+		ID         string `json:"id"`
+		UniqueName string `json:"uniqueName"`
+	}) error {
+		if a.UniqueName == name {
+			objectID, found = a.ID, true
+		}
+		return nil
+	})
+	return objectID, found, err
+}
+
 // Purge removes an object from the recycle bin for good. fault.NotFound: it is not there.
 func (c *Client) Purge(ctx context.Context, id string) error {
 	return c.delete(ctx, "purge from the recycle bin ", "directory/deletedItems", id)
