@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -15,7 +16,7 @@ const ownerRole = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 // putAssignment makes a role assignment, or changes description and condition of one. Codes and words are Azure's (Microsoft,
 // "Troubleshoot Azure RBAC", and logs of real calls) except where said.
 func (s *Service) putAssignment(v replica.View, c *call, scope ID, name string) (reply, effect) {
-	if r := s.may(v, c, scope, "Microsoft.Authorization/roleAssignments/write", c.id.String()); r != nil {
+	if r := s.mayDelegate(v, c, scope, "Microsoft.Authorization/roleAssignments/write", c.id.String(), s.asked(v, c), s.present(v, scope, name)); r != nil {
 		return *r, nil
 	}
 	if !guid.MatchString(name) {
@@ -36,6 +37,40 @@ func (s *Service) putAssignment(v replica.View, c *call, scope ID, name string) 
 	return reply{}, func(tx replica.Tx) reply { return s.writeAssignment(tx, a) }
 }
 
+// assignmentBody is the body of a PUT of a role assignment. Names are matched without regard to case.
+type assignmentBody struct {
+	Properties *struct {
+		RoleDefinitionID, PrincipalID, PrincipalType, Description, Condition, ConditionVersion, DelegatedManagedIdentityResourceID string
+	}
+}
+
+// asked are the attributes of the role assignment in the body, nil if it has none that can be read.
+func (s *Service) asked(v replica.View, c *call) *delegated {
+	var body assignmentBody
+	if json.Unmarshal(c.body, &body) != nil || body.Properties == nil {
+		return nil
+	}
+	p := body.Properties
+	role, err := ParseID(p.RoleDefinitionID)
+	if err != nil {
+		return nil
+	}
+	d := &delegated{role.Name(), p.PrincipalID, knownType(p.PrincipalType)}
+	if d.principalType == "" {
+		d.principalType = s.env.Dir.PrincipalType(v, strings.ToLower(d.principalID))
+	}
+	return d
+}
+
+// present are the attributes of a role assignment that there is, nil if the view does not show it.
+func (s *Service) present(v replica.View, scope ID, name string) *delegated {
+	a, found := s.assignments.Get(v, strings.ToLower(name))
+	if !found || !strings.EqualFold(a.Scope, scope.String()) {
+		return nil
+	}
+	return a.attributes()
+}
+
 // readAssignment reads the body and checks what it points at on the caller's replica, so that a role or principal just made may be
 // missing there. Sending principalType skips the look at the directory (Microsoft, "Troubleshoot Azure RBAC", replication delay).
 func (s *Service) readAssignment(v replica.View, c *call, scope ID) (Assignment, *reply) {
@@ -43,11 +78,7 @@ func (s *Service) readAssignment(v replica.View, c *call, scope ID) (Assignment,
 		r := fail(http.StatusBadRequest, code, format, args...)
 		return Assignment{}, &r
 	}
-	var body struct {
-		Properties *struct {
-			RoleDefinitionID, PrincipalID, PrincipalType, Description, Condition, ConditionVersion, DelegatedManagedIdentityResourceID string
-		}
-	}
+	var body assignmentBody
 	if r := c.decode(&body); r != nil {
 		return Assignment{}, r
 	}
@@ -87,7 +118,7 @@ func (s *Service) readAssignment(v replica.View, c *call, scope ID) (Assignment,
 		return bad("InvalidConditionVersion", "The condition version '%s' is not valid. The only supported version is '2.0'.", p.ConditionVersion)
 	}
 	if p.Condition != "" {
-		if err := checkCondition(p.Condition); err != nil {
+		if _, err := parseCondition(p.Condition); err != nil {
 			return bad("InvalidCondition", "The condition is not valid: %s.", err)
 		}
 	}
@@ -124,7 +155,7 @@ func (s *Service) writeAssignment(tx replica.Tx, a Assignment) reply {
 		return fail(http.StatusConflict, "RoleAssignmentExists", "The role assignment already exists. The ID of the existing role assignment is %s.", strings.ReplaceAll(strings.ToLower(same[0].Name), "-", ""))
 	}
 	at, err := ParseID(a.Scope)
-	if err == nil && at.Subscription != "" && len(s.assignments.By(tx.View, "under", ID{Subscription: at.Subscription}.Key())) >= maxAssignments {
+	if err == nil && at.Subscription != "" && s.assignments.Count(tx.View, "under", ID{Subscription: at.Subscription}.Key()) >= maxAssignments {
 		return fail(http.StatusBadRequest, "RoleAssignmentLimitExceeded", "No more role assignments can be created.")
 	}
 	s.assignments.Put(tx, key, a)
@@ -134,7 +165,7 @@ func (s *Service) writeAssignment(tx replica.Tx, a Assignment) reply {
 // deleteAssignment removes an assignment; one that is not there is no error. A lock on the scope protects its assignments too
 // (Microsoft, "Lock your Azure resources").
 func (s *Service) deleteAssignment(v replica.View, c *call, scope ID, name string) (reply, effect) {
-	if r := s.may(v, c, scope, "Microsoft.Authorization/roleAssignments/delete", c.id.String()); r != nil {
+	if r := s.mayDelegate(v, c, scope, "Microsoft.Authorization/roleAssignments/delete", c.id.String(), nil, s.present(v, scope, name)); r != nil {
 		return *r, nil
 	}
 	if r := s.lockedDelete(v, scope, false); r != nil {

@@ -11,7 +11,7 @@ import (
 var token = regexp.MustCompile(`^(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|@(?i:Request|Resource|Principal|Environment)\[[A-Za-z0-9_.:/<>$|& -]+\]|'(?:[^'\\]|\\.)*'|-?[0-9]+(?:\.[0-9]+)?|[A-Za-z][A-Za-z0-9_.:]*|&&|\|\||[(){},!])`)
 
 // condition reads the language of role assignment conditions, version 2.0 (Microsoft, "Azure role assignment condition format and
-// syntax"). It checks form only: nothing here decides what a condition allows.
+// syntax"), as far as its form goes; what an expression means is a matter of [expression].
 type condition struct {
 	tokens []string
 	depth  int
@@ -22,26 +22,27 @@ var errCondition = errors.New("it ends too early")
 // maxCondition is the longest condition (Microsoft, same page: 8 KB).
 const maxCondition = 8 << 10
 
-// checkCondition is nil if the text is a well-formed condition.
-func checkCondition(text string) error {
+// parseCondition reads a condition, or says why it is none.
+func parseCondition(text string) (expression, error) {
 	if len(text) > maxCondition {
-		return fmt.Errorf("it is longer than %d bytes", maxCondition)
+		return nil, fmt.Errorf("it is longer than %d bytes", maxCondition)
 	}
 	var p condition
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
 		t := token.FindString(text)
 		if t == "" {
-			return errors.New("it has a character that belongs nowhere")
+			return nil, errors.New("it has a character that belongs nowhere")
 		}
 		p.tokens, text = append(p.tokens, t), text[len(t):]
 	}
-	if err := p.any(); err != nil {
-		return err
+	e, err := p.any()
+	if err != nil {
+		return nil, err
 	}
 	if len(p.tokens) > 0 {
-		return fmt.Errorf("%s is not expected where it stands", p.tokens[0])
+		return nil, fmt.Errorf("%s is not expected where it stands", p.tokens[0])
 	}
-	return nil
+	return e, nil
 }
 
 func (p *condition) peek() string {
@@ -79,69 +80,91 @@ func (p *condition) want(word string) error {
 	return fmt.Errorf("%s is wanted instead of %s", word, p.peek())
 }
 
-// any reads expressions joined by AND and OR.
-func (p *condition) any() error {
-	for {
-		if err := p.one(); err != nil {
-			return err
-		}
-		if !p.take("AND", "&&", "OR", "||") {
-			return nil
-		}
+// any reads expressions joined by OR, each of which is joined by AND, which binds tighter.
+func (p *condition) any() (expression, error) { return p.joined(either{}, p.all, "OR", "||") }
+
+func (p *condition) all() (expression, error) { return p.joined(both{}, p.one, "AND", "&&") }
+
+func (p *condition) joined(with joiner, read func() (expression, error), words ...string) (expression, error) {
+	left, err := read()
+	for err == nil && p.take(words...) {
+		var right expression
+		right, err = read()
+		left = with.join(left, right)
 	}
+	return left, err
 }
 
-func (p *condition) one() error {
+func (p *condition) one() (expression, error) {
 	if p.depth++; p.depth > 64 {
-		return errors.New("it is nested too deeply")
+		return nil, errors.New("it is nested too deeply")
 	}
 	defer func() { p.depth-- }()
 	switch {
 	case p.take("!", "NOT"):
-		return p.one()
+		e, err := p.one()
+		return not{e}, err
 	case p.take("("):
-		if err := p.any(); err != nil {
-			return err
+		e, err := p.any()
+		if err != nil {
+			return nil, err
 		}
-		return p.want(")")
+		return e, p.want(")")
 	case p.take("Exists", "NotExists"):
-		return p.attribute()
-	case p.take("ActionMatches", "SubOperationMatches"):
-		return p.braces()
+		_, err := p.attribute()
+		return beyond{}, err
+	case p.take("ActionMatches"):
+		patterns, err := p.braces()
+		return match{patterns}, err
+	case p.take("SubOperationMatches"):
+		_, err := p.braces()
+		return beyond{}, err
 	}
-	if err := p.attribute(); err != nil {
-		return err
+	attribute, err := p.attribute()
+	if err != nil {
+		return nil, err
 	}
-	if op := p.next(); !operator.MatchString(op) {
-		return fmt.Errorf("%q is not an operator", op)
+	op := p.next()
+	if !operator.MatchString(op) {
+		return nil, fmt.Errorf("%q is not an operator", op)
 	}
-	return p.value()
+	values, known, err := p.value()
+	if c, can := newComparison(attribute, op, values); can && known {
+		return c, err
+	}
+	return beyond{}, err
 }
 
 // operator is a comparison, on its own or over all and any members of two sets.
 var operator = regexp.MustCompile(`^(?i)(?:For(?:AnyOf|AllOf)(?:Any|All)Values:)?(?:String(?:Not)?(?:Equals|Like|StartsWith|EndsWith|Matches)(?:IgnoreCase)?|Numeric(?:Equals|NotEquals|LessThan|LessThanEquals|GreaterThan|GreaterThanEquals)|DateTime(?:Equals|NotEquals|LessThan|LessThanEquals|GreaterThan|GreaterThanEquals)|TimeOfDay(?:Equals|NotEquals|LessThan|LessThanEquals|GreaterThan|GreaterThanEquals|InRange)|Bool(?:Not)?Equals|Guid(?:Not)?Equals|IpMatch|IpNotMatch|Ip(?:Equals|NotEquals|InRange))$`)
 
-func (p *condition) attribute() error {
-	if t := p.next(); !strings.HasPrefix(t, "@") {
+func (p *condition) attribute() (string, error) {
+	t := p.next()
+	if !strings.HasPrefix(t, "@") {
 		if t == "" {
-			return errCondition
+			return "", errCondition
 		}
-		return fmt.Errorf("an attribute is wanted instead of %s", t)
+		return "", fmt.Errorf("an attribute is wanted instead of %s", t)
 	}
-	return nil
+	return t, nil
 }
 
-func (p *condition) value() error {
+// value reads the right side of a comparison; known tells whether it is a constant and not another attribute.
+func (p *condition) value() (values []string, known bool, err error) {
 	switch t := p.peek(); {
 	case t == "":
-		return errCondition
+		return nil, false, errCondition
 	case t == "{":
-		return p.braces()
-	case t[0] == '@', literal(t):
+		values, err = p.braces()
+		return values, true, err
+	case t[0] == '@':
 		p.next()
-		return nil
+		return nil, false, nil
+	case literal(t):
+		p.next()
+		return []string{plain(t)}, true, nil
 	default:
-		return fmt.Errorf("a value is wanted instead of %s", t)
+		return nil, false, fmt.Errorf("a value is wanted instead of %s", t)
 	}
 }
 
@@ -149,23 +172,34 @@ func literal(t string) bool {
 	return t != "" && (t[0] == '\'' || t[0] == '-' || t[0] >= '0' && t[0] <= '9' || guid.MatchString(t) || strings.EqualFold(t, "true") || strings.EqualFold(t, "false"))
 }
 
-// braces reads a list of literals in braces.
-func (p *condition) braces() error {
-	if err := p.want("{"); err != nil {
-		return err
+// plain is a literal without its quotes.
+func plain(t string) string {
+	if len(t) >= 2 && t[0] == '\'' {
+		return t[1 : len(t)-1]
 	}
+	return t
+}
+
+// braces reads a list of literals in braces.
+func (p *condition) braces() ([]string, error) {
+	if err := p.want("{"); err != nil {
+		return nil, err
+	}
+	var values []string
 	for {
 		switch t := p.next(); {
 		case t == "":
-			return errCondition
+			return nil, errCondition
 		case !literal(t):
-			return fmt.Errorf("%s is not expected in a list", t)
+			return nil, fmt.Errorf("%s is not expected in a list", t)
+		default:
+			values = append(values, plain(t))
 		}
 		if p.take("}") {
-			return nil
+			return values, nil
 		}
 		if err := p.want(","); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }

@@ -3,6 +3,7 @@ package arm
 import (
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
@@ -71,10 +72,8 @@ func glob(pattern, operation string) bool {
 }
 
 // Allowed tells whether the principal may perform the operation at the scope, as far as the view shows: through an assignment to it or
-// to a group that it belongs to, directly or through other groups, at the scope or above. data asks about data actions.
-//
-// An assignment with a condition grants nothing here: conditions are checked for form and kept, not evaluated, and what we cannot
-// evaluate must not open a door.
+// to a group that it belongs to, directly or through other groups, at the scope or above. data asks about data actions. An assignment
+// whose condition does not hold, or is beyond us, grants nothing.
 func (s *Service) Allowed(v replica.View, principalID, scope, operation string, data bool) bool {
 	id, err := ParseID(scope)
 	if err != nil {
@@ -84,29 +83,49 @@ func (s *Service) Allowed(v replica.View, principalID, scope, operation string, 
 }
 
 func (s *Service) allowed(v replica.View, principal string, at ID, operation string, data bool) bool {
-	operation = strings.ToLower(operation)
-	for r := range s.rolesAt(v, principal, at) {
+	granted, _ := s.granted(v, principal, at, question{operation: strings.ToLower(operation)}, data)
+	return granted
+}
+
+// granted tells whether an assignment allows what is asked, or else whether one would but for its condition.
+func (s *Service) granted(v replica.View, principal string, at ID, q question, data bool) (granted, unfulfilled bool) {
+	for a, r := range s.rolesAt(v, principal, at) {
 		for _, p := range r.Permissions {
-			if p.allows(operation, data) {
-				return true
+			if !p.allows(q.operation, data) {
+				continue
 			}
+			if holds(a.Condition, q) {
+				return true, false
+			}
+			unfulfilled = true
+		}
+	}
+	return false, unfulfilled
+}
+
+// unrestricted tells whether an assignment without a condition allows the operation.
+func (s *Service) unrestricted(v replica.View, principal string, at ID, operation string) bool {
+	operation = strings.ToLower(operation)
+	for a, r := range s.rolesAt(v, principal, at) {
+		if a.Condition == "" && slices.ContainsFunc(r.Permissions, func(p Permission) bool { return p.allows(operation, false) }) {
+			return true
 		}
 	}
 	return false
 }
 
-// rolesAt lends the roles in force for the principal at a scope.
-func (s *Service) rolesAt(v replica.View, principal string, at ID) iter.Seq[*role] {
-	return func(yield func(*role) bool) {
+// rolesAt lends the principal's assignments in force at a scope, with their roles.
+func (s *Service) rolesAt(v replica.View, principal string, at ID) iter.Seq2[Assignment, *role] {
+	return func(yield func(Assignment, *role) bool) {
 		scopes := map[string]bool{}
 		for _, key := range chain(at, s.env.Dir.Tenant.ID) {
 			scopes[key] = true
 		}
 		for a := range s.assignmentsOf(v, principal) {
-			if a.Condition != "" || !scopes[strings.ToLower(a.Scope)] {
+			if !scopes[strings.ToLower(a.Scope)] {
 				continue
 			}
-			if r := s.role(v, a.RoleID); r != nil && !yield(r) {
+			if r := s.role(v, a.RoleID); r != nil && !yield(a, r) {
 				return
 			}
 		}
@@ -129,15 +148,25 @@ func (s *Service) assignmentsOf(v replica.View, principal string) iter.Seq[Assig
 // may is nil if the caller may perform the operation at the scope; otherwise the refusal, which names the place that the caller asked
 // about: shown, or the scope itself if that is empty.
 func (s *Service) may(v replica.View, c *call, at ID, operation, shown string) *reply {
-	if s.allowed(v, c.who.ObjectID, at, operation, false) {
+	return s.mayDelegate(v, c, at, operation, shown, nil, nil)
+}
+
+// mayDelegate is may for an operation on a role assignment, which conditions ask about: the one in the request and the one that is there.
+func (s *Service) mayDelegate(v replica.View, c *call, at ID, operation, shown string, request, resource *delegated) *reply {
+	granted, unfulfilled := s.granted(v, c.who.ObjectID, at, question{strings.ToLower(operation), request, resource}, false)
+	if granted {
 		return nil
 	}
 	if shown == "" {
 		shown = at.String()
 	}
+	lacks := "authorization"
+	if unfulfilled {
+		lacks = "authorization or an ABAC condition not fulfilled"
+	}
 	r := fail(http.StatusForbidden, "AuthorizationFailed",
-		"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		clientName(c.who), c.who.ObjectID, operation, shown)
+		"The client '%s' with object id '%s' does not have %s to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		clientName(c.who), c.who.ObjectID, lacks, operation, shown)
 	return &r
 }
 
@@ -188,8 +217,10 @@ func (s *Service) permissions(v replica.View, c *call, scope ID) reply {
 		return *r
 	}
 	var all []Permission
-	for r := range s.rolesAt(v, c.who.ObjectID, scope) {
-		all = append(all, r.Permissions...)
+	for a, r := range s.rolesAt(v, c.who.ObjectID, scope) {
+		if a.Condition == "" { // what holds under a condition is no answer to what the caller may do
+			all = append(all, r.Permissions...)
+		}
 	}
 	return list(all)
 }

@@ -68,7 +68,7 @@ func (s *Service) putRole(v replica.View, c *call, scope ID, name string) (reply
 		d.CreatedOn, d.CreatedBy, d.UpdatedOn, d.UpdatedBy = now, by, now, by
 		if old, found := s.definitions.Get(tx.View, name); found {
 			d.CreatedOn, d.CreatedBy = old.CreatedOn, old.CreatedBy
-		} else if len(s.definitions.All(tx.View)) >= maxRoles {
+		} else if s.definitions.Len(tx) >= maxRoles {
 			return fail(http.StatusBadRequest, "RoleDefinitionLimitExceeded", "Role definition limit exceeded. No more role definitions can be created.")
 		}
 		s.definitions.Put(tx, name, d)
@@ -142,7 +142,7 @@ func (s *Service) deleteRole(v replica.View, c *call, scope ID, name string) (re
 		}
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		if len(s.assignments.By(tx.View, "role", name)) > 0 {
+		if s.assignments.Count(tx.View, "role", name) > 0 {
 			return fail(http.StatusBadRequest, "RoleDefinitionHasAssignments", "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments)")
 		}
 		s.definitions.Delete(tx, name)
