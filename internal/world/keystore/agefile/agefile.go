@@ -198,7 +198,8 @@ func (s *Store) provePassphrase(keys *keyring) error {
 	return nil
 }
 
-// Open decrypts the key of ref. fault.Unauthenticated: the identity or passphrase is not the one the file is encrypted to (a damaged
+// Open decrypts the key of ref. fault.NotFound: the store is there, and the key is not in it. fault.Unavailable: the folder of the store or
+// its identity is not there, so nobody can tell; where it was never made the error has a method Unmade. fault.Unauthenticated: the identity or passphrase is not the one the file is encrypted to (a damaged
 // header looks the same: age cannot tell). fault.Corrupt: the file is cut or damaged. fault.Refused: its permissions are too wide.
 func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error) {
 	if err := keystore.CheckRef(s, ref); err != nil {
@@ -216,6 +217,9 @@ func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error)
 		return nil, because(op, err)
 	}
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := s.opened(); err != nil {
+			return nil, because(op, err)
+		}
 		return nil, fault.Newf(fault.NotFound, "%s does not exist", ref)
 	} else if err != nil {
 		return nil, unavailable(op, err)
@@ -239,6 +243,36 @@ func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error)
 	return key, nil
 }
 
+// opened tells whether what opens the store is there. An empty folder without it is not a store that lacks a key: it may be the mount point
+// of one.
+func (s *Store) opened() error {
+	if s.cfg.IdentityFile == "" {
+		return nil
+	}
+	if _, err := os.Stat(s.cfg.IdentityFile); errors.Is(err, fs.ErrNotExist) {
+		return unmade("age identity "+s.cfg.IdentityFile+" does not exist", "put it back; "+whereKeysWent)
+	} else if err != nil {
+		return unavailable("look at age identity", err)
+	}
+	return nil
+}
+
+// missing is the cause of a fault where the store itself is not there. Before the first key that is as it should be; of a key that was made,
+// it says nothing, because the folder may have been moved or its disk not mounted.
+type missing string
+
+// Error implements [error].
+func (m missing) Error() string { return string(m) }
+
+// Unmade tells that the next Create makes the store.
+func (missing) Unmade() bool { return true }
+
+func unmade(what, hint string) error {
+	return &fault.Error{Code: fault.Unavailable, Err: missing(what), Hint: hint}
+}
+
+const whereKeysWent = "if the keys are gone for good: leastkey revoke, and apply again"
+
 // because adds what was tried and keeps the class of the failure.
 func because(op string, err error) error {
 	return &fault.Error{Code: fault.CodeOf(err), Op: op, Err: err}
@@ -260,9 +294,11 @@ func (s *Store) remove(ctx context.Context, op, file string) error {
 	if err := ctx.Err(); err != nil {
 		return keystore.Interrupted(op, err)
 	}
-	if err := s.checkDir(); fault.Is(err, fault.NotFound) {
+	err := s.checkDir()
+	if _, none := errors.AsType[missing](err); none {
 		return nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return because(op, err)
 	}
 	unlock, err := keystore.Lock(ctx, s.lock)
@@ -291,9 +327,11 @@ func (s *Store) List(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, keystore.Interrupted("list keys in "+s.dir, err)
 	}
-	if err := s.checkDir(); fault.Is(err, fault.NotFound) {
+	err := s.checkDir()
+	if _, none := errors.AsType[missing](err); none {
 		return nil, nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, err
 	}
 	entries, err := s.entries()
@@ -388,8 +426,8 @@ func (s *Store) makeDir() error {
 	return s.checkDir()
 }
 
-// checkDir looks at the folder: fault.NotFound if it was never made, fault.Unavailable if nobody can tell because the folder above
-// it is missing too (a disk that is not mounted), fault.Refused if others may enter it.
+// checkDir looks at the folder: fault.Unavailable if it is not there, with the cause missing unless the folder above it is missing too (a
+// disk that is not mounted), fault.Refused if others may enter it.
 func (s *Store) checkDir() error {
 	info, err := os.Stat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -397,7 +435,7 @@ func (s *Store) checkDir() error {
 			return &fault.Error{Code: fault.Unavailable, Op: "look into key folder " + s.dir, Err: above,
 				Hint: "is its disk mounted? If the keys are gone for good, make the empty folder above it"}
 		}
-		return fault.Newf(fault.NotFound, "key folder %s does not exist", s.dir)
+		return unmade("key folder "+s.dir+" does not exist", "put it back, or mount its disk; "+whereKeysWent)
 	}
 	if err != nil {
 		return unavailable("look into key folder", err)

@@ -3,12 +3,14 @@ package agefile
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"filippo.io/age"
@@ -33,7 +35,9 @@ func TestStoreKeepsTheContract(t *testing.T) {
 			keystoretest.Run(t, func(t *testing.T) keystore.Store {
 				cfg := source(t)
 				cfg.Path = filepath.Join(t.TempDir(), "keys # 1")
-				return open(t, cfg)
+				s := open(t, cfg)
+				made(t, s)
+				return s
 			})
 			keystoretest.RunSecrets(t, func(t *testing.T) keystoretest.SecretStore {
 				cfg := source(t)
@@ -43,6 +47,26 @@ func TestStoreKeepsTheContract(t *testing.T) {
 		})
 	}
 }
+
+// made makes the store, which the first key does.
+func made(t *testing.T, s *Store) {
+	t.Helper()
+	ref, err := s.Create(t.Context(), "first", firstKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var firstKey = sync.OnceValue(func() crypto.Signer {
+	key, err := keystore.Generate(2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 func open(t *testing.T, cfg Config) *Store {
 	t.Helper()
@@ -342,14 +366,78 @@ func TestMissingDiskIsNotAnAbsentKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Open(t.Context(), s.Ref("k"))
-	want(t, "open with the disk there", err, fault.NotFound)
+	want(t, "open with the disk there", err, fault.Unavailable)
+	if unmade := isUnmade(err); !unmade {
+		t.Errorf("the error does not tell that the store is not there: %v", err)
+	}
+	made(t, s)
+	_, err = s.Open(t.Context(), s.Ref("k"))
+	want(t, "open in a store that is there", err, fault.NotFound)
+}
+
+func isUnmade(err error) bool {
+	u, ok := errors.AsType[interface {
+		error
+		Unmade() bool
+	}](err)
+	return ok && u.Unmade()
+}
+
+// A key that was made is never said to be absent because its folder, or what opens it, was moved away: a plan would make a second one.
+func TestAStoreThatWasMovedAwayIsNotAnAbsentKey(t *testing.T) {
+	for name, development := range map[string]bool{"an identity elsewhere": false, "development": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{Path: filepath.Join(t.TempDir(), "keys"), Development: development}
+			if !development {
+				cfg.IdentityFile = identityFile(t)
+			}
+			s := open(t, cfg)
+			ref, err := s.Create(t.Context(), "k", newKey(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			away := func(path string, keep ...string) {
+				if err := os.Rename(path, path+".away"); err != nil {
+					t.Fatal(err)
+				}
+				for _, dir := range keep {
+					if err := os.Mkdir(dir, 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, err = reopened(t, s).Open(t.Context(), ref)
+				want(t, "open", err, fault.Unavailable)
+				for _, dir := range keep {
+					if err := os.Remove(dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := os.Rename(path+".away", path); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := reopened(t, s).Open(t.Context(), ref); err != nil {
+					t.Error(err)
+				}
+			}
+			away(s.dir)
+			if development {
+				away(s.dir, s.dir) // an empty folder in its place
+			}
+			away(s.cfg.IdentityFile)
+			if err := os.Remove(filepath.Join(s.dir, "k.age")); err != nil {
+				t.Fatal(err)
+			}
+			_, err = reopened(t, s).Open(t.Context(), ref)
+			want(t, "the file alone is gone", err, fault.NotFound)
+		})
+	}
 }
 
 func TestDevelopmentIdentityIsLabelledAndRefusedElsewhere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	s := open(t, Config{Path: dir, Development: true})
 	_, err := s.Open(t.Context(), s.Ref("k"))
-	want(t, "open before anything was made", err, fault.NotFound)
+	want(t, "open before anything was made", err, fault.Unavailable)
 	if _, err := os.Stat(s.cfg.IdentityFile); err == nil {
 		t.Error("open made an identity")
 	}

@@ -94,7 +94,8 @@ func (s *Store) replace(op, file string, content []byte, prove func(file string)
 	return nil
 }
 
-// Secret decrypts the secret of that name. The errors are those of Open.
+// Secret decrypts the secret of that name. The errors are those of Open, but where the folder is not there, there is no secret either: a
+// secret, unlike a key, can be had again.
 func (s *Store) Secret(ctx context.Context, name string) (secret.Value, error) {
 	file, ref, err := s.secretFile(name)
 	if err != nil {
@@ -104,7 +105,11 @@ func (s *Store) Secret(ctx context.Context, name string) (secret.Value, error) {
 	if err := ctx.Err(); err != nil {
 		return secret.Value{}, keystore.Interrupted(op, err)
 	}
-	if err := s.checkDir(); err != nil {
+	err = s.checkDir()
+	if _, none := errors.AsType[missing](err); none {
+		return secret.Value{}, fault.Newf(fault.NotFound, "%s does not exist", ref)
+	}
+	if err != nil {
 		return secret.Value{}, because(op, err)
 	}
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
