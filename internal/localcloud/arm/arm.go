@@ -34,12 +34,15 @@ type Service struct {
 	definitions   *replica.Table[Definition]
 	assignments   *replica.Table[Assignment]
 	locks         *replica.Table[Lock]
+	binned        *replica.Table[DeletedVault]
 	operations    *replica.Table[operation]
+
+	purges map[string]func(tx replica.Tx, incarnation string) // by name of the vault, lower case
 }
 
 // New makes the service and its tables, which are part of env.Dir.Store.
 func New(env service.Env) *Service {
-	s := &Service{env: env}
+	s := &Service{env: env, purges: map[string]func(replica.Tx, string){}}
 	s.ordered = builtinRoles()
 	s.builtin = make(map[string]*role, len(s.ordered))
 	for _, r := range s.ordered {

@@ -187,7 +187,7 @@ func (s *Service) putResource(v replica.View, c *call) (reply, effect) {
 			return fail(http.StatusBadRequest, "BadRequest", "The parameter %s is not specified.", p), nil
 		}
 	}
-	return s.change(v, c, k, func(Resource) object { return body })
+	return s.change(v, c, k, body, func(Resource) object { return body })
 }
 
 // patchResource merges as JSON Merge Patch does (RFC 7396), except that tags are replaced.
@@ -197,7 +197,7 @@ func (s *Service) patchResource(v replica.View, c *call, r Resource) (reply, eff
 	if bad := c.decode(&patch); bad != nil {
 		return *bad, nil
 	}
-	return s.change(v, c, k, func(old Resource) object {
+	return s.change(v, c, k, patch, func(old Resource) object {
 		if _, has := patch["tags"]; has {
 			old.Body = maps.Clone(old.Body)
 			delete(old.Body, "tags")
@@ -227,13 +227,12 @@ func merge(old, patch object) object {
 }
 
 // change writes the resource that next makes from the present one. Who binds a user-assigned identity to a resource needs the right to
-// assign it (Microsoft, "Managed identity operator").
-func (s *Service) change(v replica.View, c *call, k kind, next func(old Resource) object) (reply, effect) {
+// assign it (Microsoft, "Managed identity operator"); those that the resource has and the request does not name are bound already.
+func (s *Service) change(v replica.View, c *call, k kind, body object, next func(old Resource) object) (reply, effect) {
 	if r := s.lockedWrite(v, c.id); r != nil {
 		return *r, nil
 	}
-	present, _ := s.resources.Get(v, c.id.Key())
-	for _, id := range boundIdentities(next(present)) {
+	for _, id := range boundIdentities(body) {
 		if r := s.mayLinked(v, c, k.Type+"/write", id, identityType+"/assign/action"); r != nil {
 			return *r, nil
 		}
@@ -242,6 +241,7 @@ func (s *Service) change(v replica.View, c *call, k kind, next func(old Resource
 	if missing != nil {
 		return *missing, nil
 	}
+	trusted := k.Type == vaultType && s.unrestricted(v, c.who.ObjectID, c.id, "Microsoft.Authorization/roleAssignments/write")
 	return reply{}, func(tx replica.Tx) reply {
 		old, found := s.resources.Get(tx.View, c.id.Key())
 		if !found && c.method == http.MethodPatch {
@@ -252,7 +252,7 @@ func (s *Service) change(v replica.View, c *call, k kind, next func(old Resource
 			return fail(http.StatusConflict, "VaultAlreadyExists", "The vault name '%s' is already in use. Vault names are globally unique so it is possible that the name is already taken.", r.Name)
 		}
 		if found {
-			r.Name, r.CreatedOn = old.Name, old.CreatedOn
+			r.Name, r.CreatedOn, r.Incarnation = old.Name, old.CreatedOn, old.Incarnation
 		}
 		namespace, short, _ := strings.Cut(k.Type, "/")
 		r.ID = group.with(namespace, short, r.Name).String()
@@ -260,12 +260,20 @@ func (s *Service) change(v replica.View, c *call, k kind, next func(old Resource
 		for _, fixed := range []string{"id", "name", "type", "systemData"} {
 			delete(r.Body, fixed)
 		}
+		if k.Type == vaultType && !found {
+			if bad := s.reuse(tx, &r); bad != nil {
+				return *bad
+			}
+		}
 		if found && plainLocation(old.Location()) != plainLocation(r.Location()) {
 			return fail(http.StatusConflict, "InvalidResourceLocation", "The resource '%s' already exists in location '%s' in resource group '%s'. A resource with the same name cannot be created in location '%s'.", r.Name, old.Location(), group.Group, r.Location())
 		}
 		r.Body["location"] = plainLocation(r.Location())
 		if r.Body["properties"] == nil {
 			r.Body["properties"] = object{}
+		}
+		if k.Type == vaultType && found && !trusted && trustsRoles(old) != trustsRoles(r) {
+			return s.modelFixed(c, r)
 		}
 		if bad := s.bind(tx, &r, old); bad != nil {
 			return *bad
@@ -320,26 +328,11 @@ func (s *Service) deleteResource(v replica.View, c *call) (reply, effect) {
 	}
 }
 
-// forget removes a resource and the service principal of its identity.
+// forget removes a resource and the service principal of its identity. A vault goes into the recycle bin.
 func (s *Service) forget(tx replica.Tx, r Resource) {
 	s.unbind(tx, r)
+	if r.Type == vaultType {
+		s.bin(tx, r)
+	}
 	s.resources.Delete(tx, strings.ToLower(r.ID))
-}
-
-// checkName tells whether the name of a vault is free.
-func (s *Service) checkName(v replica.View, c *call) reply {
-	if !strings.EqualFold(c.rest[1], "Microsoft.KeyVault") || c.id.Group != "" {
-		return c.unknown()
-	}
-	if r := s.may(v, c, c.id, "Microsoft.KeyVault/checkNameAvailability/read", ""); r != nil {
-		return *r
-	}
-	var body struct{ Name string }
-	if r := c.decode(&body); r != nil {
-		return *r
-	}
-	if len(s.resources.By(v, "vault", strings.ToLower(body.Name))) > 0 {
-		return ok(object{"nameAvailable": false, "reason": "AlreadyExists", "message": "The vault name '" + body.Name + "' is already in use."})
-	}
-	return ok(object{"nameAvailable": true})
 }

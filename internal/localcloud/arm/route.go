@@ -26,6 +26,8 @@ func (s *Service) route(v replica.View, c *call) (reply, effect) {
 		return s.systemIdentity(v, c, scope, name), nil
 	}
 	switch {
+	case c.id.Subscription != "" && c.id.Group == "" && len(c.id.Parts) == 1 && strings.EqualFold(c.id.Last().Type(), binType):
+		return s.deletedVaults(v, c)
 	case len(c.id.Parts) > 0:
 		return s.resource(v, c)
 	case len(c.rest) == 0:
@@ -82,6 +84,8 @@ func (s *Service) collection(v replica.View, c *call) (reply, effect) {
 		return s.providers(v, c), nil
 	case get && in("resources"):
 		return s.listResources(v, c, "")
+	case c.id.Group == "" && get && in("providers", "Microsoft.KeyVault", "deletedVaults"):
+		return s.listBin(v, c), nil
 	case get && in("providers", "*", "*"):
 		return s.listResources(v, c, c.rest[1]+"/"+c.rest[2])
 	case in("providers", "*", "*") && c.method == http.MethodPost && strings.EqualFold(c.rest[2], "checkNameAvailability"):

@@ -34,6 +34,9 @@ type Resource struct {
 	Body      object    `json:"body"`
 	CreatedOn time.Time `json:"createdOn"`
 	ChangedOn time.Time `json:"changedOn"`
+
+	// Incarnation tells a vault from the others that have had its name; "" is the one that was there from the beginning.
+	Incarnation string `json:"incarnation,omitempty"`
 }
 
 // Properties is the resource's own part, never nil.
@@ -70,6 +73,7 @@ type operation struct {
 //	definitions  roleName
 //	assignments  scope, under (every scope at or above the assignment's), principal, role, triple
 //	locks        scope, under
+//	binned       subscription
 func (s *Service) tables() {
 	st, tenant := s.env.Dir.Store, s.env.Dir.Tenant.ID
 	fold := func(k string) []string { return []string{strings.ToLower(k)} }
@@ -120,6 +124,9 @@ func (s *Service) tables() {
 	s.locks = replica.NewTable(st, "arm.locks", map[string]func(Lock) []string{
 		"scope": func(l Lock) []string { return fold(l.Scope) },
 		"under": func(l Lock) []string { return under(l.Scope) },
+	})
+	s.binned = replica.NewTable(st, "arm.deletedVaults", map[string]func(DeletedVault) []string{
+		"subscription": func(d DeletedVault) []string { return fold(d.Subscription) },
 	})
 	s.operations = replica.NewTable[operation](st, "arm.operations", nil)
 }

@@ -29,7 +29,7 @@ func (s *Service) backup(v replica.View, c *call) reply {
 	if r := s.may(v, c, backup, name); r != nil {
 		return *r
 	}
-	x, found := s.live(v, name)
+	x, found := s.live(v, c.vault, name)
 	if !found {
 		return secretNotFound(name)
 	}
@@ -59,11 +59,12 @@ func (s *Service) restore(v replica.View, c *call) (reply, effect) {
 		return badParameter("Backup blob contains invalid or corrupted data."), nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		if old, found := s.find(tx.View, x.Name); found && old.Deleted != nil {
+		if old, found := s.find(tx.View, c.vault, x.Name); found && old.Deleted != nil {
 			return inBin(x.Name)
 		} else if found {
 			return fail(http.StatusConflict, "Conflict", "", "Secret %s already exists.", x.Name)
 		}
+		x.Vault = c.vault.Incarnation
 		s.put(tx, x)
 		return ok(c.item(x, x.latest(), true))
 	}

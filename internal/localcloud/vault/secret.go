@@ -7,11 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leastkey/leastkey/internal/localcloud/arm"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
 // Secret is a secret with its versions, oldest first.
 type Secret struct {
+	Vault    string    `json:"vault,omitempty"` // incarnation of the vault that it is in
 	Name     string    `json:"name"`
 	Versions []Version `json:"versions"`
 	Deleted  *Deletion `json:"deleted,omitempty"`
@@ -118,8 +120,8 @@ func (s *Service) route(v replica.View, c *call) (reply, effect) {
 }
 
 // find is the secret, deleted or not; one whose time in the recycle bin is over is gone.
-func (s *Service) find(v replica.View, name string) (Secret, bool) {
-	x, found := s.secrets.Get(v, strings.ToLower(name))
+func (s *Service) find(v replica.View, vault arm.Resource, name string) (Secret, bool) {
+	x, found := s.secrets.Get(v, key(vault.Incarnation, name))
 	if found && x.Deleted != nil && !s.env.Now().Before(x.Deleted.Purge) {
 		return Secret{}, false
 	}
@@ -127,12 +129,12 @@ func (s *Service) find(v replica.View, name string) (Secret, bool) {
 }
 
 // live is the secret if it is not deleted.
-func (s *Service) live(v replica.View, name string) (Secret, bool) {
-	x, found := s.find(v, name)
+func (s *Service) live(v replica.View, vault arm.Resource, name string) (Secret, bool) {
+	x, found := s.find(v, vault, name)
 	return x, found && x.Deleted == nil
 }
 
-func (s *Service) put(tx replica.Tx, x Secret) { s.secrets.Put(tx, strings.ToLower(x.Name), x) }
+func (s *Service) put(tx replica.Tx, x Secret) { s.secrets.Put(tx, key(x.Vault, x.Name), x) }
 
 func secretNotFound(name string) reply {
 	return fail(http.StatusNotFound, "SecretNotFound", "", "A secret with (name/id) %s was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182", name)

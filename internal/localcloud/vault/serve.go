@@ -61,12 +61,12 @@ func (s *Service) set(v replica.View, c *call) (reply, effect) {
 		return badParameter("Property value has invalid value: it is longer than %d bytes.", maxValue), nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		x, found := s.find(tx.View, name)
+		x, found := s.find(tx.View, c.vault, name)
 		if found && x.Deleted != nil {
 			return inBin(x.Name)
 		}
 		if !found {
-			x = Secret{Name: name}
+			x = Secret{Vault: c.vault.Incarnation, Name: name}
 		}
 		now := s.env.Now()
 		version := Version{ID: s.newVersion(), Value: *body.Value, Enabled: true, Created: now.Unix()}
@@ -87,9 +87,10 @@ func withValue(o object, v Version) object {
 // Plant puts a secret into the vault, whoever may.
 func (s *Service) Plant(tx replica.Tx, name, value string) {
 	now := s.env.Now().Unix()
-	x, found := s.live(tx.View, name)
+	vault, _ := s.arm.Vault(tx.View, s.name)
+	x, found := s.live(tx.View, vault, name)
 	if !found {
-		x = Secret{Name: name}
+		x = Secret{Vault: vault.Incarnation, Name: name}
 	}
 	s.put(tx, x.with(Version{ID: s.newVersion(), Value: value, Enabled: true, Created: now, Updated: now}))
 }
@@ -101,7 +102,7 @@ func (s *Service) get(v replica.View, c *call, id string) reply {
 	if r := s.may(v, c, getSecret, name); r != nil {
 		return *r
 	}
-	x, found := s.live(v, name)
+	x, found := s.live(v, c.vault, name)
 	if !found {
 		return secretNotFound(name)
 	}
@@ -126,7 +127,7 @@ func (s *Service) update(v replica.View, c *call, id string) (reply, effect) {
 		return *r, nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		x, found := s.live(tx.View, name)
+		x, found := s.live(tx.View, c.vault, name)
 		if !found {
 			return secretNotFound(name)
 		}
@@ -148,7 +149,7 @@ func (s *Service) remove(v replica.View, c *call) (reply, effect) {
 		return *r, nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		x, found := s.live(tx.View, name)
+		x, found := s.live(tx.View, c.vault, name)
 		if !found {
 			return secretNotFound(name)
 		}
@@ -164,7 +165,7 @@ func (s *Service) getDeleted(v replica.View, c *call) reply {
 	if r := s.may(v, c, getMeta, name); r != nil {
 		return *r
 	}
-	x, found := s.find(v, name)
+	x, found := s.find(v, c.vault, name)
 	if !found || x.Deleted == nil {
 		return secretNotFound(name)
 	}
@@ -180,11 +181,11 @@ func (s *Service) purge(v replica.View, c *call) (reply, effect) {
 		return fail(http.StatusForbidden, "Forbidden", "PurgeProtectionEnabled", "Operation \"purge\" is not allowed because purge protection is enabled for this vault."), nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		x, found := s.find(tx.View, name)
+		x, found := s.find(tx.View, c.vault, name)
 		if !found || x.Deleted == nil {
 			return secretNotFound(name)
 		}
-		s.secrets.Delete(tx, strings.ToLower(x.Name))
+		s.secrets.Delete(tx, key(x.Vault, x.Name))
 		return reply{status: http.StatusNoContent}
 	}
 }
@@ -195,7 +196,7 @@ func (s *Service) recover(v replica.View, c *call) (reply, effect) {
 		return *r, nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		x, found := s.find(tx.View, name)
+		x, found := s.find(tx.View, c.vault, name)
 		if !found || x.Deleted == nil {
 			return secretNotFound(name)
 		}
@@ -212,8 +213,8 @@ func (s *Service) list(v replica.View, c *call, deleted bool) reply {
 	}
 	var names []string
 	items := map[string]object{}
-	for _, x := range s.secrets.All(v) {
-		if x, found := s.find(v, x.Name); found && (x.Deleted != nil) == deleted {
+	for _, x := range s.secrets.By(v, "vault", c.vault.Incarnation) {
+		if x, found := s.find(v, c.vault, x.Name); found && (x.Deleted != nil) == deleted {
 			key := strings.ToLower(x.Name)
 			names, items[key] = append(names, key), c.item(x, x.latest(), false)
 		}
@@ -227,7 +228,7 @@ func (s *Service) versions(v replica.View, c *call) reply {
 	if r := s.may(v, c, readMeta, name); r != nil {
 		return *r
 	}
-	x, found := s.live(v, name)
+	x, found := s.live(v, c.vault, name)
 	if !found {
 		return secretNotFound(name)
 	}

@@ -32,9 +32,27 @@ type Service struct {
 }
 
 // New makes the data plane of the vault with the name, and its table: make it once for each vault, before the store is told to
-// persist.
+// persist. Vaults that have the name one after the other share the table and nothing in it.
 func New(env service.Env, a *arm.Service, name string) *Service {
-	return &Service{env: env, arm: a, name: name, secrets: replica.NewTable[Secret](env.Dir.Store, "vault."+strings.ToLower(name), nil)}
+	s := &Service{env: env, arm: a, name: name}
+	s.secrets = replica.NewTable(env.Dir.Store, "vault."+strings.ToLower(name), map[string]func(Secret) []string{
+		"vault": func(x Secret) []string { return []string{x.Vault} },
+	})
+	a.OnPurge(name, func(tx replica.Tx, incarnation string) {
+		for _, x := range s.secrets.By(tx.View, "vault", incarnation) {
+			s.secrets.Delete(tx, key(incarnation, x.Name))
+		}
+	})
+	return s
+}
+
+// key is the id of a secret in the table: the vault's incarnation and the name.
+func key(incarnation, name string) string {
+	name = strings.ToLower(name)
+	if incarnation == "" {
+		return name
+	}
+	return incarnation + "/" + name
 }
 
 // call is one request of an authenticated caller.
