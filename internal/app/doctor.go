@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -30,7 +31,7 @@ func (a *App) doctor(ctx context.Context, t api.Target) ([]finding.Finding, erro
 	if err := private(p.dir); err != nil {
 		return nil, err
 	}
-	all := []finding.Finding{a.checkKeystore(ctx, p, t)}
+	all := append([]finding.Finding{a.checkKeystore(ctx, p, t)}, a.checkLeftKeys(ctx, p, t)...)
 	all = append(all, reach(ctx, p)...)
 	all = append(all, a.checkOperator(ctx, p), a.checkLedger(ctx, p, t))
 	return all, nil
@@ -73,6 +74,47 @@ func (a *App) checkKeystore(ctx context.Context, p *place, t api.Target) finding
 		return err
 	}()
 	return result("keystore", question, err, "made, reopened, signed with and deleted one in "+where)
+}
+
+// checkLeftKeys names the keys of this tenant's agents in the keystore that no record knows: of a run that was killed on another machine's
+// record, or of a record that was removed. They open nothing that we know of, and nobody else will ever delete them. It says nothing where
+// there are none, and of a keystore that cannot list.
+func (a *App) checkLeftKeys(ctx context.Context, p *place, t api.Target) []finding.Finding {
+	const id, question = "left-keys", "is every key in the keystore recorded?"
+	keys, err := a.keys(p, t)
+	if err != nil {
+		return nil // the check before this one has said so
+	}
+	st, ok := keys.(*stores)
+	if !ok {
+		return nil
+	}
+	all, ok := st.Store.(keystore.Lister)
+	if !ok {
+		return nil
+	}
+	names, err := all.List(ctx)
+	if err != nil {
+		return []finding.Finding{result(id, question, err, "")}
+	}
+	recorded, err := recordedKeys(ctx, p.dir)
+	if err != nil {
+		return []finding.Finding{result(id, question, err, "")}
+	}
+	known := map[string]bool{}
+	for _, ref := range recorded {
+		known[ref.String()] = true
+	}
+	var left []finding.Finding
+	for _, name := range names {
+		ref := st.Ref(name)
+		if !strings.HasPrefix(name, p.tenant+"/") || known[ref.String()] {
+			continue
+		}
+		left = append(left, finding.Finding{ID: id, Question: question, Outcome: finding.Warn, Detail: "key " + ref.String() + " is of no agent that is recorded here",
+			Remedy: "if no run is open (leastkey status) and no other machine uses it, delete it"})
+	}
+	return left
 }
 
 // reach asks each service for an answer, any answer, and takes the clock from the login service's.

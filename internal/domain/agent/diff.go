@@ -203,9 +203,11 @@ func (d *differ) application() {
 	}
 }
 
-// owners names each owner that neither made the application nor is in the spec: an owner may add a credential to it at any time.
+// owners names each owner that neither made the application nor is in the spec: an owner may add a credential to it at any time. Those of
+// an adopted application were shown and accepted when it was adopted; of such a one they are compared once somebody is recorded for it, or
+// the spec lists any.
 func (d *differ) owners() {
-	if d.seen.Application == nil {
+	if d.seen.Application == nil || (d.rec.Adopted && d.rec.CreatedBy == "" && len(d.agent.Owners) == 0) {
 		return
 	}
 	for _, o := range d.seen.Application.Owners {

@@ -237,6 +237,11 @@ func TestDiffOfDrift(t *testing.T) {
 			},
 			findings: "unexpected-owner:warn",
 		},
+		"the owners of an adopted application, which were accepted with it": {
+			change: func(o *agent.Observed) {
+				o.Record.Adopted, o.Application.Owners = true, []agent.Owner{{ID: listedOwner}}
+			},
+		},
 		"the environment file is elsewhere now": {
 			change: func(o *agent.Observed) { o.EnvPath = "/elsewhere/.env" },
 			steps:  "login verify<login> environment<verify> clear-environment<environment>",

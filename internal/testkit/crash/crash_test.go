@@ -193,8 +193,14 @@ func (w *world) prepare(v verb) {
 	if _, err := w.view.Call(ctx, http.MethodDelete, a.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+a.Name+"?api-version=2022-04-01", nil, nil); err != nil {
 		w.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(w.home, "local", "keys")); err != nil {
-		w.Fatal(err)
+	lost, err := filepath.Glob(filepath.Join(w.home, "local", "keys", "*.age")) // the keys alone: a store that is gone hides them
+	if err != nil || len(lost) == 0 {
+		w.Fatal(lost, err)
+	}
+	for _, path := range lost {
+		if err := os.Remove(path); err != nil {
+			w.Fatal(err)
+		}
 	}
 }
 
