@@ -129,6 +129,9 @@ func (s *Service) answer(r *http.Request) reply {
 	}
 	c.body = b
 	c.id, c.rest = parsePath(r.URL.Path)
+	if bad := c.checkVersion(); bad != nil {
+		return *bad
+	}
 	return s.run(c)
 }
 

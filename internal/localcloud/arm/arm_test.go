@@ -11,6 +11,7 @@ import (
 )
 
 func TestARequestIsRefusedBeforeItIsRead(t *testing.T) {
+	const listed = "api-version=2022-12-01"
 	f := newFixture(t)
 	bearer := func(change func(*authority.Claims)) string { return "Bearer " + f.token(owner, change) }
 	for _, row := range []struct {
@@ -21,12 +22,12 @@ func TestARequestIsRefusedBeforeItIsRead(t *testing.T) {
 	}{
 		{"a call without api-version", bearer(nil), "", 400, "MissingApiVersionParameter", "api-version query parameter"},
 		{"an api-version that is no date", bearer(nil), "?api-version=latest", 400, "InvalidApiVersionParameter", "latest"},
-		{"a call without token", "", "?" + version, 401, "AuthenticationFailed", "header is missing"},
-		{"a token of nobody", "Bearer a.b.c", "?" + version, 401, "InvalidAuthenticationToken", "invalid"},
-		{"an expired token", bearer(func(c *authority.Claims) { c.Expires = time.Now().Unix() - 1 }), "?" + version, 401, "ExpiredAuthenticationToken", "is earlier than current UTC time"},
-		{"a token for Graph", bearer(func(c *authority.Claims) { c.Audience = "https://graph.microsoft.com" }), "?" + version, 401, "InvalidAuthenticationTokenAudience", "https://graph.microsoft.com"},
-		{"a token of another tenant", bearer(func(c *authority.Claims) { c.TenantID = otherSub }), "?" + version, 401, "InvalidAuthenticationTokenTenant", "https://sts.windows.net/" + tenantID},
-		{"a token of another issuer", bearer(func(c *authority.Claims) { c.Issuer = "https://sts.windows.net/x/" }), "?" + version, 401, "InvalidAuthenticationTokenTenant", "https://sts.windows.net/x/"},
+		{"a call without token", "", "?" + listed, 401, "AuthenticationFailed", "header is missing"},
+		{"a token of nobody", "Bearer a.b.c", "?" + listed, 401, "InvalidAuthenticationToken", "invalid"},
+		{"an expired token", bearer(func(c *authority.Claims) { c.Expires = time.Now().Unix() - 1 }), "?" + listed, 401, "ExpiredAuthenticationToken", "is earlier than current UTC time"},
+		{"a token for Graph", bearer(func(c *authority.Claims) { c.Audience = "https://graph.microsoft.com" }), "?" + listed, 401, "InvalidAuthenticationTokenAudience", "https://graph.microsoft.com"},
+		{"a token of another tenant", bearer(func(c *authority.Claims) { c.TenantID = otherSub }), "?" + listed, 401, "InvalidAuthenticationTokenTenant", "https://sts.windows.net/" + tenantID},
+		{"a token of another issuer", bearer(func(c *authority.Claims) { c.Issuer = "https://sts.windows.net/x/" }), "?" + listed, 401, "InvalidAuthenticationTokenTenant", "https://sts.windows.net/x/"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := f.send("GET", "/subscriptions"+row.query, nil, row.authorization, false).want(t, row.status, row.code)

@@ -175,7 +175,7 @@ func TestALongListComesInPages(t *testing.T) {
 	})
 	seen := map[any]bool{}
 	bearer := "Bearer " + f.token(owner, nil)
-	next, pages := "https://arm.test"+rg+assignments+"?%24filter=atScope%28%29&"+version, 0
+	next, pages := "https://arm.test"+rg+assignments+"?%24filter=atScope%28%29&"+version(rg+assignments), 0
 	for ; next != ""; pages++ {
 		a := f.send("GET", strings.TrimPrefix(next, "https://arm.test"), nil, bearer, false).want(t, 200, "")
 		for _, i := range a.items() {

@@ -29,14 +29,13 @@ const (
 	vaultID  = rg + "/providers/Microsoft.KeyVault/vaults/kv-bots"
 	botID    = rg + "/providers/Microsoft.BotService/botServices/bot"
 
-	owner   = "aaaaaaaa-0000-0000-0000-000000000001" // Owner of the subscription
-	reader  = "aaaaaaaa-0000-0000-0000-000000000002" // Reader of the group
-	nobody  = "aaaaaaaa-0000-0000-0000-000000000003"
-	agent   = "aaaaaaaa-0000-0000-0000-000000000004" // a service principal without roles
-	team    = "aaaaaaaa-0000-0000-0000-000000000005" // a group: squad is in it
-	squad   = "aaaaaaaa-0000-0000-0000-000000000006" // a group: reader is in it
-	absent  = "aaaaaaaa-0000-0000-0000-00000000ffff"
-	version = "api-version=2022-04-01"
+	owner  = "aaaaaaaa-0000-0000-0000-000000000001" // Owner of the subscription
+	reader = "aaaaaaaa-0000-0000-0000-000000000002" // Reader of the group
+	nobody = "aaaaaaaa-0000-0000-0000-000000000003"
+	agent  = "aaaaaaaa-0000-0000-0000-000000000004" // a service principal without roles
+	team   = "aaaaaaaa-0000-0000-0000-000000000005" // a group: squad is in it
+	squad  = "aaaaaaaa-0000-0000-0000-000000000006" // a group: reader is in it
+	absent = "aaaaaaaa-0000-0000-0000-00000000ffff"
 
 	readerRole      = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 	contributorRole = "b24988ac-6180-42a0-ab88-20f7382dd24c"
@@ -129,6 +128,14 @@ func (f *fixture) token(oid string, change func(*authority.Claims)) string {
 	return raw
 }
 
+// version is the newest api-version of what the path names.
+func version(path string) string {
+	c := &call{}
+	c.id, c.rest = parsePath(path)
+	_, versions := c.versions()
+	return "api-version=" + append(versions, "2022-04-01")[0]
+}
+
 type answer struct {
 	status int
 	header http.Header
@@ -189,7 +196,7 @@ func (f *fixture) send(method, path string, body any, authorization string, vers
 		query = name + "=" + url.QueryEscape(value)
 	}
 	if versioned {
-		query = strings.TrimPrefix(query+"&"+version, "&")
+		query = strings.TrimPrefix(query+"&"+version(path), "&")
 	}
 	r := httptest.NewRequest(method, "https://arm.test"+path+"?"+query, strings.NewReader(content))
 	if authorization != "" {

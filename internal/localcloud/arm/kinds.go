@@ -30,17 +30,17 @@ type kind struct {
 func (k kind) namespace() string { ns, _, _ := strings.Cut(k.Type, "/"); return ns }
 
 // kinds is the table of types. Names follow Microsoft's "Naming rules and restrictions for Azure resources", shapes the REST
-// specifications of the versions named.
+// specifications of the versions of 2024 and 2025.
 var kinds = []kind{
-	{Type: "Microsoft.App/containerApps", Versions: []string{"2025-01-01", "2024-03-01"}, Name: regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`), Fill: fillContainerApp},
-	{Type: "Microsoft.App/managedEnvironments", Versions: []string{"2025-01-01", "2024-03-01"}, Fill: fillEnvironment},
-	{Type: "Microsoft.App/sessionPools", Versions: []string{"2025-01-01", "2024-10-02-preview"}, Fill: fillSessionPool},
-	{Type: "Microsoft.BotService/botServices", Versions: []string{"2022-09-15"}, Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: succeeded},
-	{Type: "Microsoft.CognitiveServices/accounts", Versions: []string{"2025-06-01", "2023-05-01"}, Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: fillAccount},
-	{Type: "Microsoft.ContainerRegistry/registries", Versions: []string{"2023-07-01"}, Name: regexp.MustCompile(`^[a-zA-Z0-9]{5,50}$`), Fill: fillRegistry},
-	{Type: vaultType, Versions: []string{"2024-11-01", "2023-07-01"}, Name: regexp.MustCompile(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), Fill: fillVault, Require: []string{"tenantId", "sku"}},
-	{Type: identityType, Versions: []string{"2024-11-30", "2023-01-31", "2022-01-31-preview"}, Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,127}$`)},
-	{Type: federationType, Versions: []string{"2024-11-30", "2023-01-31", "2022-01-31-preview"}, Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,119}$`)},
+	{Type: "Microsoft.App/containerApps", Versions: strings.Fields(appVersions), Name: regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`), Fill: fillContainerApp},
+	{Type: "Microsoft.App/managedEnvironments", Versions: strings.Fields(appVersions), Fill: fillEnvironment},
+	{Type: "Microsoft.App/sessionPools", Versions: strings.Fields(poolVersions), Fill: fillSessionPool},
+	{Type: "Microsoft.BotService/botServices", Versions: strings.Fields(botVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: succeeded},
+	{Type: "Microsoft.CognitiveServices/accounts", Versions: strings.Fields(accountVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: fillAccount},
+	{Type: "Microsoft.ContainerRegistry/registries", Versions: strings.Fields(registryVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9]{5,50}$`), Fill: fillRegistry},
+	{Type: vaultType, Versions: strings.Fields(vaultVersions), Name: regexp.MustCompile(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), Fill: fillVault, Require: []string{"tenantId", "sku"}},
+	{Type: identityType, Versions: strings.Fields(identityVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,127}$`)},
+	{Type: federationType, Versions: strings.Fields(identityVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,119}$`)},
 }
 
 // kindOf finds a type whatever its case.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/arm"
@@ -22,6 +23,10 @@ import (
 // Resource is the audience that the challenge names. Clients compare it with the vault's host and have to be told not to where the
 // vault is on localhost (azsecrets: DisableChallengeResourceVerification).
 const Resource = "https://vault.azure.net"
+
+// versions are those of the data plane's API, newest first (Azure Key Vault REST reference; azsecrets for Go sends the first, Azure CLI
+// 2.45 the last but one).
+const versions = "2026-04-01 2025-07-01 2025-06-01-preview.1 7.6 7.6-preview.2 7.5 7.5-preview.1 7.4 7.4-preview.1 7.3 7.3-preview 7.2 7.2-preview 7.1 7.1-preview 7.0 2016-10-01"
 
 // Service is the data plane of one vault.
 type Service struct {
@@ -120,8 +125,11 @@ func (s *Service) answer(r *http.Request) (rep reply) {
 			c.path = append(c.path, seg)
 		}
 	}
-	if c.query.Get("api-version") == "" {
+	switch asked := c.query.Get("api-version"); {
+	case asked == "":
 		return badParameter("The request URI contains an invalid api-version: it is required.")
+	case !slices.Contains(strings.Fields(versions), asked):
+		return badParameter("The specified version (%s) is not recognized. Consider using the latest supported version (%s).", asked, strings.Fields(versions)[0])
 	}
 	var err error
 	if c.body, err = io.ReadAll(io.LimitReader(r.Body, 1<<20)); err != nil {

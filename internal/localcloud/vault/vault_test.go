@@ -373,3 +373,14 @@ func TestARoleComesIntoForceLate(t *testing.T) {
 		}
 	})
 }
+
+func TestVersionsOfTheDataPlane(t *testing.T) {
+	f := rbacVault(t)
+	for version, status := range map[string]int{"7.4": 200, "7.6": 200, "2025-07-01": 200, "2026-04-01": 200, "7.0": 200, "9.0": 400, "7": 400, "2024-11-01": 400, "": 400} {
+		code := ""
+		if status == 400 {
+			code = "BadParameter"
+		}
+		f.send("GET", "/secrets?api-version="+version, nil, "Bearer "+f.token(officer, nil)).want(t, status, code, "")
+	}
+}
