@@ -220,7 +220,9 @@ func TestDiffOfDrift(t *testing.T) {
 			steps: "role:azure-bot-service-contributor-role@polyclaw-rg login verify<role:azure-bot-service-contributor-role@polyclaw-rg,login>",
 		},
 		"a federated credential is reported": {
-			change:   func(o *agent.Observed) { o.Application.Federated = []agent.FederatedCredential{{ID: "fic", Name: "evil"}} },
+			change: func(o *agent.Observed) {
+				o.Application.Federated = []agent.FederatedCredential{{ID: "fic", Name: "evil"}}
+			},
 			findings: "federated-credential:fail",
 		},
 		"federated credentials are removed when asked for, by id or name, after a login": {
