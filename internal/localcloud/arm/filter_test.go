@@ -69,7 +69,7 @@ func TestCheckCondition(t *testing.T) {
 	}
 }
 
-func FuzzCheckCondition(f *testing.F) {
+func FuzzParseCondition(f *testing.F) {
 	f.Add("((!(ActionMatches{'a'})) OR (@Request[a:b] ForAnyOfAllValues:GuidNotEquals {8e3af657-a8ff-443c-a75c-2fe8c4bcb635}))")
 	f.Add("!!!!((((")
 	f.Fuzz(func(t *testing.T, s string) { _, _ = parseCondition(s) })
