@@ -54,7 +54,8 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	if err := c.taken(ctx, r.AppID); err != nil {
 		return c.enter(ctx, "adopt", name, r.AppID, err)
 	}
-	if _, err := c.Caller(ctx); err != nil {
+	who, err := c.Caller(ctx)
+	if err != nil {
 		return c.enter(ctx, "adopt", name, r.AppID, err)
 	}
 	app, principal, err := c.adoptable(ctx, r.AppID)
@@ -83,6 +84,7 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	return c.c.State.Update(ctx, name, func(rec *agent.Record) error {
 		rec.Kind, rec.Instance, rec.Subscription, rec.Adopted = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription, true
 		rec.ApplicationID, rec.AppID, rec.UniqueName, rec.PrincipalID = app.ID, app.AppID, app.UniqueName, principal.ID
+		rec.CreatedBy = who.ObjectID // other owners are reported until the spec names them
 		rec.Assignments = adopted(rec.Assignments, held, principal.ID)
 		return nil
 	})

@@ -43,7 +43,8 @@ type change struct {
 	began    time.Time
 	requests int
 	report   api.Report
-	own      *agent.Spec // the spec in force here, where a plan file brings its own; nil if there is none
+	seen     agent.Observed // what the plan rests on
+	own      *agent.Spec    // the spec in force here, where a plan file brings its own; nil if there is none
 }
 
 func (d *Door) change(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
@@ -282,7 +283,8 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
 		ask.AllAssigned = pinned.AllAssigned
 	}
-	plan, err := c.decide(ctx, c.agent, ask, c.req.Only)
+	plan, seen, err := c.decide(ctx, c.agent, ask, c.req.Only)
+	c.seen = seen
 	if err != nil {
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
 	}
@@ -310,7 +312,8 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 func removals(p agent.Plan) []string {
 	var ids []string
 	for _, s := range p.Steps {
-		if s.Action == agent.RemoveCertificate || s.Action == agent.RemovePassword {
+		switch s.Action {
+		case agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated:
 			ids = append(ids, s.With["key_id"])
 		}
 	}
@@ -487,7 +490,7 @@ func (c *change) proof(out job.Outcome) {
 		c.report.Proof.PasswordCredentials, _ = strconv.Atoi(r.Facts[provision.FactPasswords])
 		c.report.Proof.ForeignCredentials, _ = strconv.Atoi(r.Facts[provision.FactForeign])
 		c.report.Proof.Readable = strings.Fields(r.Facts[provision.FactReadable])
-		for line := range strings.Lines(r.Facts["unplanned_assignments"]) {
+		for line := range strings.Lines(r.Facts[provision.FactUnplanned]) {
 			c.report.Findings = append(c.report.Findings, finding.Finding{ID: "unplanned-assignment", Question: "are the roles exactly the planned ones?", Outcome: finding.Fail,
 				Detail: strings.TrimSpace(line) + " is not planned", Remedy: "leastkey plan " + c.agent.Name + " shows the step that removes it"})
 		}
@@ -503,14 +506,11 @@ func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 	if err != nil {
 		return err
 	}
-	seen, err := c.c.Observer.Identity(ctx, c.c.Spec, c.agent, rec)
-	if err != nil {
-		return err
-	}
+	seen := c.seen
 	if seen.Application != nil && seen.Principal != nil {
 		c.report.Proof.ReadBack = true
 		c.report.Proof.PasswordCredentials = len(seen.Application.Passwords) + len(seen.Principal.Passwords)
-		c.report.Proof.ForeignCredentials = provision.Foreign(rec, c.agent, seen.Application.Certificates, seen.Principal.Certificates)
+		c.report.Proof.ForeignCredentials = provision.ForeignCredentials(rec, c.agent, *seen.Application, *seen.Principal)
 		c.report.Proof.Readable = seen.Readable
 	}
 	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 3)

@@ -30,26 +30,26 @@ func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, err
 	if err != nil {
 		return api.PlanAnswer{}, err
 	}
-	plan, err := d.decide(ctx, a, r, "")
+	plan, _, err := d.decide(ctx, a, r, "")
 	if err == nil {
 		err = blocked(plan.Blockers) // an answer without steps would pass for "nothing to do"
 	}
 	return api.PlanAnswer{Plan: plan, Digest: plan.Digest(), Open: open, As: who}, err
 }
 
-// decide observes the world and makes the plan. only is the half that is to be done, "" for both.
-func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, only agent.Plane) (agent.Plan, error) {
+// decide observes the world and makes the plan; it also gives what it saw. only is the half that is to be done, "" for both.
+func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, only agent.Plane) (agent.Plan, agent.Observed, error) {
 	rec, err := d.record(ctx, a.Name)
 	if err != nil {
-		return agent.Plan{}, err
+		return agent.Plan{}, agent.Observed{}, err
 	}
 	opt := agent.Options{Roles: d.c.Roles, Tenant: d.c.Where.TenantID, Instance: d.c.Where.Instance, CreateBeside: r.CreateBeside, RemoveForeign: r.RemoveForeign}
 	if r.Verb == agent.Revoke {
 		seen, err := d.c.Observer.Identity(ctx, d.c.Spec, a, rec)
 		if err != nil {
-			return agent.Plan{}, err
+			return agent.Plan{}, agent.Observed{}, err
 		}
-		return agent.Withdraw(d.c.Spec, a.Name, seen, agent.RevokeOptions{Options: opt, Purge: r.Purge, All: r.AllAssigned}), nil
+		return agent.Withdraw(d.c.Spec, a.Name, seen, agent.RevokeOptions{Options: opt, Purge: r.Purge, All: r.AllAssigned}), seen, nil
 	}
 	look := d.c.Observer.Agent
 	if only == agent.Graph {
@@ -57,9 +57,9 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, on
 	}
 	seen, err := look(ctx, d.c.Spec, a, rec)
 	if err != nil {
-		return agent.Plan{}, err
+		return agent.Plan{}, agent.Observed{}, err
 	}
-	return agent.Diff(d.c.Spec, a.Name, seen, opt), nil
+	return agent.Diff(d.c.Spec, a.Name, seen, opt), seen, nil
 }
 
 // blocked is the error of a plan that must not go on.

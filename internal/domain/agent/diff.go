@@ -471,7 +471,7 @@ func (d *differ) readBack() {
 	}
 	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: title, Why: why, With: with, After: all})
 	if env {
-		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file " + cmpOr(d.seen.EnvPath, d.agent.EnvFile), With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
+		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file " + d.agent.EnvFile, With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
 	}
 	if moved {
 		d.step(Step{ID: "clear-environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + d.rec.EnvFile, Why: "env_file names another file now", Destroys: true,

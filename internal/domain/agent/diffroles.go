@@ -124,4 +124,3 @@ func slug(g role.Grant) string {
 	last := g.Scope[strings.LastIndex(g.Scope, "/")+1:]
 	return strings.ToLower(strings.ReplaceAll(cmpOr(g.Role, g.RoleID), " ", "-") + "@" + last)
 }
-

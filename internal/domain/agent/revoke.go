@@ -26,6 +26,7 @@ func Withdraw(s Spec, name string, o Observed, opt RevokeOptions) Plan {
 		w.principal = o.Principal.ID
 	}
 	w.plan = newPlan(Revoke, s, name, o.Record, opt.Options)
+	w.plan.AllAssigned = opt.All
 	if active := o.Record.Active(); active != nil {
 		w.plan.Facts[FactGeneration], w.plan.Facts[FactSHA256] = active.ID, active.SHA256
 	}

@@ -81,7 +81,7 @@ func (c *command) root() *cobra.Command {
 	f.StringVar(&c.target.Tenant, "tenant", "", "`TENANT`, its GUID or a domain name (default: as the yaml says)")
 	f.StringVar(&c.target.Subscription, "subscription", "", "`SUBSCRIPTION`, its GUID (default: as the yaml says)")
 	f.StringVar(&c.target.Operator, "operator", "", "`WHOSE` session acts: az, azd, device-code, workload or managed-identity")
-	f.StringVar(&c.target.Keystore, "keystore", "", "`WHERE` keys live: auto, keychain, age:PATH or memory")
+	f.StringVar(&c.target.Keystore, "keystore", "", "`WHERE` keys live: auto, keychain or age:PATH")
 	f.StringVar(&c.target.AgeIdentity, "age-identity", "", "`FILE` with the age identity that opens an age keystore")
 
 	root.AddGroup(&cobra.Group{ID: "job", Title: "The job:"}, &cobra.Group{ID: "see", Title: "Looking:"},
