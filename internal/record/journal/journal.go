@@ -16,6 +16,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
 // Journal is the runs and the entries of their steps, in a database that the caller opened (with synchronous=FULL) and closes.
@@ -53,7 +54,7 @@ CREATE TABLE IF NOT EXISTS entries (
 // New makes the tables where they are missing.
 func New(ctx context.Context, db *sql.DB) (*Journal, error) {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return nil, failed("prepare journal", err)
+		return nil, sqlite.Failed("prepare journal", err)
 	}
 	return &Journal{Now: time.Now, db: db}, nil
 }
@@ -77,7 +78,7 @@ func (j *Journal) Start(ctx context.Context, r agent.Run) error {
 		if err := tx.QueryRowContext(ctx, `SELECT
 			(SELECT count(*) FROM runs WHERE id = $1), (SELECT count(*) FROM runs WHERE agent = $2 AND status = 'open')`,
 			r.ID, r.Agent).Scan(&taken, &open); err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		switch {
 		case taken > 0:
@@ -89,7 +90,7 @@ func (j *Journal) Start(ctx context.Context, r agent.Run) error {
 			VALUES ($1, (SELECT coalesce(max(seq), 0) + 1 FROM runs), $2, $3, $4, $5, $6, $7, 'open')`,
 			r.ID, r.Agent, string(r.Verb), r.Digest, r.Actor, string(plan), stamp(r.Started))
 		if err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		return nil
 	})
@@ -143,7 +144,7 @@ func (j *Journal) Finish(ctx context.Context, runID string, status agent.RunStat
 			}
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE runs SET status = $1, finished = $2 WHERE id = $3`, string(status), stamp(j.Now()), runID); err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		return nil
 	})
@@ -156,7 +157,7 @@ func nothingPending(ctx context.Context, tx *sql.Tx, runID string) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
-		return failed("finish run "+runID, err)
+		return sqlite.Failed("finish run "+runID, err)
 	}
 	return fault.Newf(fault.Conflict, "run %s is not done: step %s has begun and not ended", runID, step)
 }
@@ -165,7 +166,7 @@ func nothingPending(ctx context.Context, tx *sql.Tx, runID string) error {
 func (j *Journal) Entries(ctx context.Context, runID string) (all []agent.Entry, err error) {
 	rows, err := j.db.QueryContext(ctx, selectEntry+` WHERE run_id = $1 ORDER BY seq`, runID)
 	if err != nil {
-		return nil, failed("read entries of run "+runID, err)
+		return nil, sqlite.Failed("read entries of run "+runID, err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -176,7 +177,7 @@ func (j *Journal) Entries(ctx context.Context, runID string) (all []agent.Entry,
 		all = append(all, e)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, failed("read entries of run "+runID, err)
+		return nil, sqlite.Failed("read entries of run "+runID, err)
 	}
 	return all, nil
 }
@@ -213,7 +214,7 @@ func (j *Journal) Begin(ctx context.Context, runID, stepID string, intent map[st
 			VALUES ($1, $2, (SELECT coalesce(max(seq), 0) + 1 FROM entries WHERE run_id = $1), $3, $4)`,
 			runID, stepID, string(text), stamp(entry.Begun))
 		if err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		return nil
 	})
@@ -236,7 +237,7 @@ func (j *Journal) Withdraw(ctx context.Context, runID, stepID string) error {
 			return fault.Newf(fault.Conflict, "step %s of run %s is not under way", stepID, runID)
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM entries WHERE run_id = $1 AND step_id = $2`, runID, stepID); err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		return nil
 	})
@@ -262,7 +263,7 @@ func (j *Journal) End(ctx context.Context, runID, stepID string, r agent.Result)
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE entries SET ended = $1, result = $2 WHERE run_id = $3 AND step_id = $4`,
 			stamp(j.Now()), string(text), runID, stepID); err != nil {
-			return failed(op, err)
+			return sqlite.Failed(op, err)
 		}
 		return nil
 	})
@@ -283,14 +284,14 @@ func sameResult(have agent.Entry, text []byte) error {
 func within(ctx context.Context, db *sql.DB, op string, f func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return failed(op, err)
+		return sqlite.Failed(op, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	if err := f(tx); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return failed(op, err)
+		return sqlite.Failed(op, err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
 const selectEntry = `SELECT run_id, step_id, intent, begun, ended, result FROM entries`
@@ -22,7 +23,7 @@ type scanner interface{ Scan(into ...any) error }
 func (j *Journal) runs(ctx context.Context, where string, args ...any) (all []agent.Run, err error) {
 	rows, err := j.db.QueryContext(ctx, `SELECT id, agent, verb, digest, actor, plan, started, finished, status FROM runs `+where, args...)
 	if err != nil {
-		return nil, failed("read runs", err)
+		return nil, sqlite.Failed("read runs", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -33,7 +34,7 @@ func (j *Journal) runs(ctx context.Context, where string, args ...any) (all []ag
 		all = append(all, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, failed("read runs", err)
+		return nil, sqlite.Failed("read runs", err)
 	}
 	return all, nil
 }
@@ -43,7 +44,7 @@ func scanRun(row scanner) (agent.Run, error) {
 	var plan, started string
 	var finished sql.NullString
 	if err := row.Scan(&r.ID, &r.Agent, &r.Verb, &r.Digest, &r.Actor, &plan, &started, &finished, &r.Status); err != nil {
-		return agent.Run{}, failed("read runs", err)
+		return agent.Run{}, sqlite.Failed("read runs", err)
 	}
 	var err1, err2, err3 error
 	r.Started, err1 = time.Parse(time.RFC3339Nano, started)
@@ -68,7 +69,7 @@ func scanEntry(row scanner) (agent.Entry, error) {
 	var intent, begun string
 	var ended, result sql.NullString
 	if err := row.Scan(&e.RunID, &e.StepID, &intent, &begun, &ended, &result); err != nil {
-		return agent.Entry{}, failed("read journal", err)
+		return agent.Entry{}, sqlite.Failed("read journal", err)
 	}
 	var err1, err2, err3, err4 error
 	e.Begun, err1 = time.Parse(time.RFC3339Nano, begun)
@@ -101,7 +102,7 @@ func statusOf(ctx context.Context, tx *sql.Tx, runID string) (agent.RunStatus, e
 	case errors.Is(err, sql.ErrNoRows):
 		return "", fault.Newf(fault.NotFound, "there is no run %s", runID)
 	case err != nil:
-		return "", failed("read run "+runID, err)
+		return "", sqlite.Failed("read run "+runID, err)
 	}
 	return status, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
 // Ledger is the chain, in a database that the caller opened and closes.
@@ -48,7 +49,7 @@ CREATE TRIGGER IF NOT EXISTS ledger_only_grows BEFORE INSERT ON ledger
 // New makes the table and its guards where they are missing.
 func New(ctx context.Context, db *sql.DB) (*Ledger, error) {
 	if _, err := db.ExecContext(ctx, schema+guards); err != nil {
-		return nil, failed("prepare ledger", err)
+		return nil, sqlite.Failed("prepare ledger", err)
 	}
 	return &Ledger{Now: time.Now, db: db}, nil
 }
@@ -95,7 +96,7 @@ func hashOf(canonical []byte) string {
 func (l *Ledger) Append(ctx context.Context, e api.LedgerEntry) (api.LedgerEntry, error) {
 	tx, err := l.db.BeginTx(ctx, nil)
 	if err != nil {
-		return api.LedgerEntry{}, failed("write ledger", err)
+		return api.LedgerEntry{}, sqlite.Failed("write ledger", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	last, err := head(ctx, tx)
@@ -110,10 +111,10 @@ func (l *Ledger) Append(ctx context.Context, e api.LedgerEntry) (api.LedgerEntry
 	}
 	e = c.entry(hashOf(b))
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ledger (seq, entry, hash) VALUES ($1, $2, $3)`, e.Seq, string(b), e.Hash); err != nil {
-		return api.LedgerEntry{}, failed("write ledger", err)
+		return api.LedgerEntry{}, sqlite.Failed("write ledger", err)
 	}
 	if err := tx.Commit(); err != nil {
-		return api.LedgerEntry{}, failed("write ledger", err)
+		return api.LedgerEntry{}, sqlite.Failed("write ledger", err)
 	}
 	return e, nil
 }
@@ -237,20 +238,20 @@ func head(ctx context.Context, q querier) (last api.LedgerEntry, err error) {
 func each(ctx context.Context, q querier, query string, f func(row) error, args ...any) (err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return failed("read ledger", err)
+		return sqlite.Failed("read ledger", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var r row
 		if err := rows.Scan(&r.seq, &r.entry, &r.hash); err != nil {
-			return failed("read ledger", err)
+			return sqlite.Failed("read ledger", err)
 		}
 		if err := f(r); err != nil {
 			return err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return failed("read ledger", err)
+		return sqlite.Failed("read ledger", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
 // Store is the agents' records and a few named values, in a database that the caller opened and closes.
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS meta (
 // New makes the tables where they are missing.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return nil, failed("prepare state", err)
+		return nil, sqlite.Failed("prepare state", err)
 	}
 	return &Store{Now: time.Now, db: db}, nil
 }
@@ -51,13 +52,13 @@ func (s *Store) Agent(ctx context.Context, name string) (agent.Record, error) {
 func (s *Store) Agents(ctx context.Context) (all []agent.Record, err error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT name, record FROM agents ORDER BY name`)
 	if err != nil {
-		return nil, failed("read agents", err)
+		return nil, sqlite.Failed("read agents", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var name, text string
 		if err := rows.Scan(&name, &text); err != nil {
-			return nil, failed("read agents", err)
+			return nil, sqlite.Failed("read agents", err)
 		}
 		r, err := decode(name, text)
 		if err != nil {
@@ -66,7 +67,7 @@ func (s *Store) Agents(ctx context.Context) (all []agent.Record, err error) {
 		all = append(all, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, failed("read agents", err)
+		return nil, sqlite.Failed("read agents", err)
 	}
 	return all, nil
 }
@@ -103,7 +104,7 @@ func (s *Store) Update(ctx context.Context, name string, change func(*agent.Reco
 		_, err = tx.ExecContext(ctx, `INSERT INTO agents (name, record, updated) VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO UPDATE SET record = excluded.record, updated = excluded.updated`, name, string(b), s.stamp())
 		if err != nil {
-			return failed("write record of agent "+name, err)
+			return sqlite.Failed("write record of agent "+name, err)
 		}
 		return nil
 	})
@@ -116,7 +117,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM agents WHERE name = $1`, name); err != nil {
-			return failed("forget agent "+name, err)
+			return sqlite.Failed("forget agent "+name, err)
 		}
 		return nil
 	})
@@ -129,7 +130,7 @@ func (s *Store) Meta(ctx context.Context, name string) (value string, ok bool, e
 	case errors.Is(err, sql.ErrNoRows):
 		return "", false, nil
 	case err != nil:
-		return "", false, failed("read "+name, err)
+		return "", false, sqlite.Failed("read "+name, err)
 	}
 	return value, true, nil
 }
@@ -139,7 +140,7 @@ func (s *Store) SetMeta(ctx context.Context, name, value string) error {
 	_, err := s.db.ExecContext(ctx, `INSERT INTO meta (name, value, updated) VALUES ($1, $2, $3)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated = excluded.updated`, name, value, s.stamp())
 	if err != nil {
-		return failed("write "+name, err)
+		return sqlite.Failed("write "+name, err)
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func read(ctx context.Context, q querier, name string) (agent.Record, error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return agent.Record{Agent: name}, nil
 	case err != nil:
-		return agent.Record{}, failed("read record of agent "+name, err)
+		return agent.Record{}, sqlite.Failed("read record of agent "+name, err)
 	}
 	return decode(name, text)
 }
@@ -188,14 +189,14 @@ func decode(name, text string) (agent.Record, error) {
 func within(ctx context.Context, db *sql.DB, op string, f func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return failed(op, err)
+		return sqlite.Failed(op, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	if err := f(tx); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return failed(op, err)
+		return sqlite.Failed(op, err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package ledger
+package sqlite
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/fault"
 )
 
-// failed gives an error of the database its class, by the primary result codes of SQLite (https://www.sqlite.org/rescode.html); what
+// Failed gives an error of the database its class, by the primary result codes of SQLite (https://www.sqlite.org/rescode.html); what
 // it does not know stays unknown.
-func failed(op string, err error) error {
+func Failed(op string, err error) error {
 	f := &fault.Error{Code: fault.Unknown, Op: op, Err: err}
 	if e, ok := errors.AsType[interface {
 		error
