@@ -130,6 +130,11 @@ func (a *App) forget(ctx context.Context, dir string) ([]string, error) {
 // forgetKeys deletes every key that the record names, wherever it lies.
 func (a *App) forgetKeys(ctx context.Context, dir string) ([]string, error) {
 	refs, err := recordedKeys(ctx, dir)
+	var gone []string
+	if fault.Is(err, fault.Corrupt) {
+		// To forget is what was asked for; keys that lie elsewhere can only be named as what they are, unknown.
+		gone, err = []string{"(the record does not read: keys in another keystore than this folder's, if there are any, are left)"}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +144,6 @@ func (a *App) forgetKeys(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var gone []string
 	for _, ref := range refs {
 		if ref.Backend == "age" && ref.Store == a.localKeys(p) {
 			continue // the folder goes as a whole

@@ -44,6 +44,7 @@ type change struct {
 	requests int
 	report   api.Report
 	seen     agent.Observed // what the plan rests on
+	others   bool           // a rest is applied whose agent is not recorded here
 	own      *agent.Spec    // the spec in force here, where a plan file brings its own; nil if there is none
 }
 
@@ -182,7 +183,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+first(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
 	case open.Verb == agent.Revoke && c.req.Verb == agent.Apply:
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
-	case !c.req.Pinned(open.Digest):
+	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest),
 			"finish it first: leastkey "+string(open.Verb)+" "+name+" --digest "+api.ShortDigest(open.Digest)))
 	}
@@ -233,7 +234,7 @@ func (c *change) settle(ctx context.Context, open agent.Run) error {
 	c.tell(api.Event{At: time.Now(), Agent: c.agent.Name, Status: api.Waiting, Detail: "bringing the run that was stopped to rest"})
 	r := c.runner()
 	r.Deadline = c.patience()
-	err := r.Settle(ctx, open)
+	err := r.Settle(ctx, open, c.req.Verb == agent.Revoke)
 	switch {
 	case fault.Is(err, fault.Corrupt):
 		return err
@@ -358,6 +359,7 @@ func (c *change) unchanged(ctx context.Context, p agent.Plan) error {
 	if err != nil {
 		return err
 	}
+	c.others = !rec.Provisioned()
 	if named := p.Facts[agent.FactPrincipal]; rec.PrincipalID != "" && !strings.EqualFold(rec.PrincipalID, named) {
 		return fault.New(fault.Refused, "the plan is for principal "+named+", the recorded one is "+rec.PrincipalID, again)
 	}
@@ -443,8 +445,19 @@ func (c *change) approve(ctx context.Context, plan agent.Plan) error {
 }
 
 func (c *change) runner() *job.Runner {
-	return &job.Runner{Journal: c.c.Journal, Memory: c.c.State, Handlers: c.c.Provision.Handlers(), Events: c.events}
+	var mem job.Memory = c.c.State
+	if c.others {
+		mem = elsewhere{}
+	}
+	return &job.Runner{Journal: c.c.Journal, Memory: mem, Handlers: c.c.Provision.Handlers(), Events: c.events}
 }
+
+// elsewhere keeps nothing: the roles that a rest assigns belong to the record of whoever made the other half. Kept here, they would pass
+// for ours, and a revoke of an agent of the same name would take them away.
+type elsewhere struct{}
+
+// Update implements [job.Memory].
+func (elsewhere) Update(context.Context, string, func(*agent.Record) error) error { return nil }
 
 func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 	if start {
@@ -467,8 +480,11 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 	if c.report.Rest != nil {
 		rest := c.report.Rest.WithFacts(out.Facts)
 		rest.Made = time.Now().UTC().Truncate(time.Second)
-		rest = c.withoutRemovals(rest)
-		c.report.Rest = &rest
+		if rest = c.withoutRemovals(rest); len(rest.Steps) > 0 {
+			c.report.Rest = &rest
+		} else {
+			c.report.Rest = nil
+		}
 	}
 	if run.Verb == agent.Revoke {
 		c.report.Revoked = true
@@ -482,6 +498,10 @@ func (c *change) proof(out job.Outcome) {
 	for _, r := range out.Results {
 		if n, err := strconv.Atoi(r.Facts["logins"]); err == nil {
 			c.report.Proof.Logins = n
+		}
+		if ref := r.Facts[provision.FactKeyLeft]; ref != "" {
+			c.report.Findings = append(c.report.Findings, finding.Finding{ID: "key-left", Question: "is the private key gone?", Outcome: finding.Warn,
+				Detail: "the keystore of " + ref + " is not there, so nobody can tell", Remedy: "once it is back: leastkey revoke " + c.agent.Name})
 		}
 		if r.Facts[provision.FactPasswords] == "" {
 			continue

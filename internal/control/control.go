@@ -175,6 +175,9 @@ func (d *Door) Token(ctx context.Context, r api.TokenRequest) (api.Token, error)
 		return api.Token{}, err
 	}
 	active := rec.Active()
+	if _, err := d.named(name); err != nil && rec.Blank() {
+		return api.Token{}, fault.New(fault.Usage, "no agent "+name+" here", "leastkey status lists them")
+	}
 	if active == nil {
 		return api.Token{}, fault.New(fault.NotFound, "agent "+name+" has no active key here", "leastkey apply "+name)
 	}

@@ -107,7 +107,10 @@ func (d *Door) Status(ctx context.Context, name string) ([]api.AgentStatus, erro
 		out = append(out, st)
 	}
 	if name != "" && len(out) == 0 {
-		return nil, fault.New(fault.NotFound, "agent "+name+" is not recorded here", "leastkey plan "+name)
+		if _, err := d.named(name); err != nil {
+			return nil, fault.New(fault.Usage, "no agent "+name+" here", "leastkey status lists them")
+		}
+		return nil, fault.New(fault.NotFound, "agent "+name+" is not provisioned yet", "leastkey plan "+name)
 	}
 	return out, nil
 }

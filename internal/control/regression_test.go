@@ -195,3 +195,86 @@ func TestAHalfSaysThatNothingWasReadBack(t *testing.T) {
 		}
 	})
 }
+
+// What another's rest assigns is not ours: once a revoke of an agent of the same name took it away.
+func TestARestOfAnotherMachineIsNotRecordedHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		rest := w.half()
+		there := w.dir
+		w.dir = t.TempDir()
+		if _, err := w.apply(api.ApplyRequest{Plan: changed(rest, func(*agent.Plan) {})}); err != nil {
+			t.Fatal(err)
+		}
+		if rec := w.record(); len(rec.Assignments) > 0 {
+			t.Errorf("recorded here: %+v", rec.Assignments)
+		}
+		w.dir = there
+		w.provision()
+		w.inOrder(0)
+	})
+}
+
+func TestTheDateOfARestIsPartOfWhatIsApproved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		rest := w.half()
+		younger := changed(rest, func(p *agent.Plan) { p.Made = p.Made.Add(time.Minute) })
+		if _, err := w.apply(api.ApplyRequest{Plan: younger, Digest: rest.Digest()}); !fault.Is(err, fault.Conflict) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Whoever stops an identity must not first have to complete it: a repair that waits for rights in Azure held up a revoke by somebody who
+// has those in Graph alone, and the agent went on logging in.
+func TestARevokeDisablesFirstWhateverIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provision()
+		rec := w.record()
+		a := rec.Assignments[0]
+		w.call(http.MethodDelete, a.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+a.Name+"?api-version=2022-04-01", nil, nil)
+		w.hooks.State = func(s control.State) control.State { return dying{s} }
+		if _, err := w.apply(api.ApplyRequest{}); !fault.Is(err, fault.Stopped) {
+			t.Fatalf("got %v", err)
+		}
+		w.hooks = app.Hooks{Keys: w.hooks.Keys}
+		w.operator = "local:appadmin"
+		if _, err := w.revoke(api.ApplyRequest{}); !fault.Is(err, fault.Stopped) {
+			t.Fatalf("somebody without rights in Azure cannot finish: %v", err)
+		}
+		n, err := w.view.Named(t.Context(), bot)
+		if err != nil || len(n.Principals) != 1 || n.Principals[0].Enabled {
+			t.Errorf("the service principal is still enabled: %+v (%v)", n.Principals, err)
+		}
+		w.operator = "local:admin"
+		if _, err := w.revoke(api.ApplyRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		bad, err := w.view.Revoked(t.Context(), bot, rec.PrincipalID, false)
+		if err != nil || len(bad) > 0 {
+			t.Error(bad, err)
+		}
+	})
+}
+
+func TestAPinOfARevokeIsNotThatOfAnOpenApply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provision()
+		w.spec.Agents[bot].ContentSafety = ""
+		w.stopAt("verify", errors.New("power cut"))
+		if _, err := w.apply(api.ApplyRequest{}); !fault.Is(err, fault.Stopped) {
+			t.Fatalf("got %v", err)
+		}
+		w.goOn()
+		p, err := w.door().Plan(t.Context(), api.PlanRequest{Verb: agent.Revoke})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.revoke(api.ApplyRequest{Digest: p.Digest}); err != nil || !r.Revoked {
+			t.Errorf("got %v (%s)", err, fault.Hint(err))
+		}
+	})
+}

@@ -104,7 +104,7 @@ type Plan struct {
 	AllAssigned  bool              `json:"all_assignments,omitempty"` // revoke: assignments that are not ours too
 	Facts        map[string]string `json:"facts,omitempty"`           // the facts relied on, known at planning
 	Steps        []Step            `json:"steps"`
-	Made         time.Time         `json:"made,omitzero"`      // when a file was written; not part of the digest
+	Made         time.Time         `json:"made,omitzero"`      // of the half that another person applies: when it was made
 	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
 	Blockers     []finding.Finding `json:"blockers,omitempty"` // why there are no steps; not part of the digest
 }
@@ -144,7 +144,7 @@ func (p Plan) Sound() error {
 // Digest is the SHA-256, in hex, of the plan's canonical JSON without its findings: what an approver pins. Equal specs and
 // observations give equal digests.
 func (p Plan) Digest() string {
-	p.Findings, p.Blockers, p.Made = nil, nil, time.Time{}
+	p.Findings, p.Blockers = nil, nil
 	b, err := json.Marshal(p) // maps are sorted by encoding/json, structs have a fixed order
 	if err != nil {
 		panic("agent: a plan does not encode: " + err.Error())

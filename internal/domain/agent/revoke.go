@@ -27,6 +27,10 @@ func Withdraw(s Spec, name string, o Observed, opt RevokeOptions) Plan {
 	}
 	w.plan = newPlan(Revoke, s, name, o.Record, opt.Options)
 	w.plan.AllAssigned = opt.All
+	for _, scope := range o.Unread {
+		w.plan.Findings = append(w.plan.Findings, finding.Finding{ID: "assignments-unread", Outcome: finding.Warn, Question: "is nothing left behind?",
+			Detail: "the role assignments at " + scope + " could not be read: only recorded ones are removed there", Remedy: "somebody who may read them looks: leastkey revoke by an operator with Reader there"})
+	}
 	if active := o.Record.Active(); active != nil {
 		w.plan.Facts[FactGeneration], w.plan.Facts[FactSHA256] = active.ID, active.SHA256
 	}

@@ -43,6 +43,11 @@ type Handler struct {
 	Done func(context.Context, *Call) (agent.Result, bool, error)
 	// Do makes the effect. It may be called again after a failure whose effect is unknown, so it must be safe to repeat.
 	Do func(context.Context, *Call) (agent.Result, error)
+	// Quit finds what an earlier process may have made, so that a revoke can take it away; it makes nothing that was not begun. false means
+	// that there is nothing; nil that the revoke finds it without help.
+	Quit func(context.Context, *Call) (agent.Result, bool, error)
+	// Atomic says that Do is one request, so that a refusal proves that it had no effect.
+	Atomic bool
 	// Remember changes the record after the effect; nil means that there is nothing to keep.
 	Remember func(*Call, agent.Result, *agent.Record)
 	// Looks says that Do changes nothing outside: it is a proof or a reading, and a run that is brought to rest can do without it.
@@ -134,7 +139,10 @@ func (r *Runner) Run(ctx context.Context, run agent.Run) (Outcome, error) {
 //
 // Two kinds are not repeated. A proof or reading has no effect, and it may be impossible by now; a run that could not be settled for
 // that would block even a revoke. What destroys on a proof is left to the next plan, which sees what is still there and proves anew.
-func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
+//
+// With quit, for a revoke, nothing is made: a step is brought to rest by Handler.Quit alone, and what has none is left to the revoke, which
+// takes away whatever there is. Somebody who stops an identity must not first complete it.
+func (r *Runner) Settle(ctx context.Context, run agent.Run, quit bool) error {
 	x, err := r.prepare(ctx, run)
 	if err != nil {
 		return err
@@ -149,6 +157,14 @@ func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
 		without := ""
 		if x.Handlers[s.Action].Looks || (s.Destroys && len(s.Proof) > 0) {
 			without = "not repeated: the next plan does without it, or on a proof of its own"
+		} else if quit {
+			found, err := x.quit(ctx, s)
+			if err != nil {
+				return fmt.Errorf("settle %q of the run that was stopped: %w", s.Title, err)
+			}
+			if !found {
+				without = "not repeated: it is left to the revoke"
+			}
 		} else {
 			result, err := x.carryOut(ctx, s)
 			switch {
@@ -169,6 +185,32 @@ func (r *Runner) Settle(ctx context.Context, run agent.Run) error {
 		}
 	}
 	return nil
+}
+
+// quit brings a step to rest without making anything, and tells whether that ended it.
+func (x *execution) quit(ctx context.Context, s agent.Step) (bool, error) {
+	h := x.Handlers[s.Action]
+	if h.Quit == nil {
+		return false, nil
+	}
+	call := x.call(s)
+	var result agent.Result
+	found := false
+	err := call.Wait(ctx, Probe{What: s.Title, Try: func(ctx context.Context) (err error) {
+		result, found, err = h.Quit(ctx, call)
+		return err
+	}})
+	if err != nil || !found {
+		return false, err
+	}
+	maps.Copy(x.facts, result.Facts)
+	x.results[s.ID] = result
+	if h.Remember != nil {
+		if err := x.Memory.Update(ctx, x.run.Agent, func(rec *agent.Record) error { h.Remember(call, result, rec); return nil }); err != nil {
+			return false, fmt.Errorf("write the state: %w", err)
+		}
+	}
+	return true, x.Journal.End(ctx, x.run.ID, s.ID, result)
 }
 
 // settled tells whether the error says that an earlier try had no effect either.
@@ -344,7 +386,7 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 	result, unknown, err := x.effect(ctx, h, call)
 	if err != nil {
 		x.doubt(!h.Looks && (unknown || !definite(err)))
-		if !call.Resumed && !unknown && definite(err) {
+		if h.Atomic && !call.Resumed && !unknown && definite(err) {
 			if err := x.Journal.Withdraw(ctx, x.run.ID, s.ID); err != nil {
 				return result, fmt.Errorf("write the journal: %w", err)
 			}

@@ -86,6 +86,7 @@ func TestFactsFlowAlongThePlan(t *testing.T) {
 func TestAFailureLetsWhatRunsFinishAndStartsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, step("bad"), step("slow"), step("next", "bad"), step("later", "slow"))
+		s.handler.Atomic = true
 		s.failing("bad", fault.New(fault.Forbidden, "assign Reader", "ask somebody with that right"))
 		s.do["slow"] = func(int, *job.Call) (agent.Result, error) {
 			time.Sleep(time.Minute)
@@ -406,7 +407,7 @@ func TestSettle(t *testing.T) {
 				s.handler.Remember = func(_ *job.Call, _ agent.Result, rec *agent.Record) { rec.AppID = "x" }
 				s.paper.entries = []agent.Entry{done("proof", proofResult()), begun("a", nil)}
 				s.failing("a", c.fail...)
-				err := s.runner().Settle(t.Context(), s.plan())
+				err := s.runner().Settle(t.Context(), s.plan(), false)
 				s.wantDid(c.did)
 				e := s.paper.at("a")
 				if open := e.Ended == nil; open != (c.ended == "-") || open != (err != nil) || (!open && !strings.Contains(e.Result.Detail, c.ended)) {
@@ -430,7 +431,7 @@ func TestSettleCanBeInterrupted(t *testing.T) {
 		s.paper.entries = []agent.Entry{begun("a", nil)}
 		s.failing("a", repeat(fault.Newf(fault.NotYet, "x"), 500)...)
 		go func() { time.Sleep(time.Minute); cancel() }()
-		if err := s.runner().Settle(ctx, s.plan()); !errors.Is(err, job.ErrInterrupted) || s.paper.at("a").Ended != nil {
+		if err := s.runner().Settle(ctx, s.plan(), false); !errors.Is(err, job.ErrInterrupted) || s.paper.at("a").Ended != nil {
 			t.Errorf("got %v, entry %+v", err, s.paper.at("a"))
 		}
 	})
@@ -481,6 +482,7 @@ func TestARefusalBeforeAnyEffectIsTakenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, step("a"))
+				s.handler.Atomic = true
 				s.failing("a", c.fail...)
 				if _, err := s.run(t.Context()); err == nil {
 					t.Fatal("it was not refused")

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,12 +112,38 @@ func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec 
 // Identity reads the identity alone: what a revocation rests on, which must not fail because a vault is gone.
 func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
 	seen := agent.Observed{Record: rec, Now: time.Now()}
+	arm := &lenient{ARM: o.ARM}
+	looking := *o
+	looking.ARM = arm
 	var g group
 	if rec.Provisioned() {
-		o.identity(ctx, &g, s, a, rec, &seen)
+		looking.identity(ctx, &g, s, a, rec, &seen)
 	}
 	err := g.wait()
+	seen.Readable = slices.DeleteFunc(seen.Readable, func(scope string) bool { return slices.Contains(arm.unread, scope) })
+	seen.Unread = append(seen.Unread, arm.unread...)
 	return seen, err
+}
+
+// lenient is ARM for somebody who may not look everywhere: what may not be read, or is not there, is noted and not an error.
+type lenient struct {
+	ARM
+	mu     sync.Mutex
+	unread []string
+}
+
+// Assignments implements [ARM].
+func (l *lenient) Assignments(ctx context.Context, scope, principal string) ([]agent.Assignment, error) {
+	found, err := l.ARM.Assignments(ctx, scope, principal)
+	if !fault.Is(err, fault.Forbidden, fault.NotFound) {
+		return found, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Contains(l.unread, scope) {
+		l.unread = append(l.unread, scope)
+	}
+	return nil, nil
 }
 
 func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {

@@ -43,6 +43,15 @@ func (p *Provision) forget() job.Handler {
 		Do: func(context.Context, *job.Call) (agent.Result, error) {
 			return agent.Result{Detail: "the ledger and the journal keep its history"}, nil
 		},
-		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { *rec = agent.Record{Agent: c.Run.Agent} },
+		// A key that could not be looked for stays recorded, and with it the instance that it is of.
+		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+			*rec = agent.Record{Agent: c.Run.Agent, Instance: rec.Instance, Subscription: rec.Subscription, Generations: rec.Generations}
+			if len(rec.Generations) == 0 {
+				*rec = agent.Record{Agent: c.Run.Agent}
+			}
+			for i := range rec.Generations {
+				rec.Generations[i].Active = false
+			}
+		},
 	}
 }

@@ -47,7 +47,7 @@ func unmade(err error) bool {
 // mintKey makes a generation. Its id is journalled before the key exists, so that a key which a crash left behind can be found; its
 // certificate is made anew then, since nobody has seen the first one.
 func (p *Provision) mintKey() job.Handler {
-	return job.Handler{
+	h := job.Handler{
 		Intent: func(_ context.Context, c *job.Call) (map[string]string, error) {
 			id := nonce()
 			return map[string]string{"generation": id, "key": p.Keys.Ref(entry(c, id)).String()}, nil
@@ -60,6 +60,9 @@ func (p *Provision) mintKey() job.Handler {
 			key, err := p.Keys.Open(ctx, ref)
 			if fault.Is(err, fault.NotFound) || unmade(err) { // nothing is registered for it yet, so another may take its place
 				return agent.Result{}, false, nil
+			}
+			if fault.Is(err, fault.Invalid, fault.Refused, fault.Conflict, fault.Unsupported) { // it says nothing about the key: the store may be another than the one it was made in
+				return agent.Result{}, false, &fault.Error{Code: fault.Unknown, Op: "open key " + ref.String(), Err: err, Hint: first(fault.Hint(err), "use the keystore that the run began with")}
 			}
 			if err != nil {
 				return agent.Result{}, false, fmt.Errorf("open key %s: %w", ref, err)
@@ -98,6 +101,15 @@ func (p *Provision) mintKey() job.Handler {
 			rec.Generations = append(rec.Generations, g)
 		},
 	}
+	h.Quit = h.Done
+	return h
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 // certify makes the certificate and gathers the facts of a generation.
@@ -160,6 +172,9 @@ func (p *Provision) open(ctx context.Context, g agent.Generation) (crypto.Signer
 	return key, nil
 }
 
+// FactKeyLeft names a key of which nobody could tell whether it is gone.
+const FactKeyLeft = "key_left"
+
 func (p *Provision) deleteKey() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
@@ -167,12 +182,18 @@ func (p *Provision) deleteKey() job.Handler {
 			if err != nil {
 				return agent.Result{}, err
 			}
+			if _, err := p.Keys.Open(ctx, ref); unmade(err) {
+				return agent.Result{Detail: "the keystore is not there, and the key may still be in it: " + ref.String(), Facts: map[string]string{FactKeyLeft: ref.String()}}, nil
+			}
 			if err := p.Keys.Delete(ctx, ref); err != nil && !fault.Is(err, fault.NotFound) {
 				return agent.Result{}, err
 			}
 			return agent.Result{Detail: ref.String()}, nil
 		},
-		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			if r.Facts[FactKeyLeft] != "" {
+				return // until a store has said that it is gone
+			}
 			kept := rec.Generations[:0:0]
 			for _, g := range rec.Generations {
 				if g.ID != c.With("generation") {

@@ -418,8 +418,12 @@ func TestProveActive(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	w := newWorld(t)
+	if _, err := w.do(agent.Step{Action: agent.Forget}); err != nil || !w.rec.Blank() || w.rec.Agent != "bot" {
+		t.Errorf("left: %+v (%v)", w.rec, err)
+	}
+	// A key that no store has said to be gone stays known, and logs in no more.
 	w.generation("gen1", true)
-	if _, err := w.do(agent.Step{Action: agent.Forget}); err != nil || w.rec.Provisioned() || len(w.rec.Generations) > 0 || w.rec.Agent != "bot" {
+	if _, err := w.do(agent.Step{Action: agent.Forget}); err != nil || w.rec.Provisioned() || len(w.rec.Generations) != 1 || w.rec.Active() != nil {
 		t.Errorf("left: %+v (%v)", w.rec, err)
 	}
 }

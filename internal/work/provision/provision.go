@@ -133,7 +133,8 @@ func evidence(asked, answer string) []finding.Evidence {
 }
 
 func (p *Provision) createApplication() job.Handler {
-	return job.Handler{
+	h := job.Handler{
+		Atomic: true,
 		Intent: func(context.Context, *job.Call) (map[string]string, error) {
 			return map[string]string{"unique_name": "leastkey-" + nonce()}, nil
 		},
@@ -162,6 +163,15 @@ func (p *Provision) createApplication() job.Handler {
 			rec.CreatedBy = p.Operator
 		},
 	}
+	// The upsert is the one look that no replica can deceive: what it makes where there was nothing, the revoke deletes.
+	h.Quit = func(ctx context.Context, c *job.Call) (agent.Result, bool, error) {
+		r, err := h.Do(ctx, c)
+		if fault.Is(err, fault.Conflict) { // somebody has deleted it
+			return r, false, nil
+		}
+		return r, err == nil, err
+	}
+	return h
 }
 
 // taken tells why a name that is taken shows no application: a replica has not heard of the one that an earlier try made, or somebody has
@@ -178,13 +188,14 @@ func (p *Provision) taken(ctx context.Context, name string, answer error) error 
 }
 
 func (p *Provision) singleTenant() job.Handler {
-	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+	return job.Handler{Atomic: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 		return agent.Result{Detail: "sign-in audience AzureADMyOrg"}, job.Spreading(p.Graph.SetSingleTenant(ctx, c.With("application")))
 	}}
 }
 
 func (p *Provision) createPrincipal() job.Handler {
 	return job.Handler{
+		Atomic: true,
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			sp, err := p.Graph.CreatePrincipal(ctx, c.With("app_id"))
 			if fault.Is(err, fault.Conflict) { // an earlier try had its effect
@@ -205,6 +216,12 @@ func (p *Provision) createPrincipal() job.Handler {
 
 func (p *Provision) assignRole() job.Handler {
 	return job.Handler{
+		Atomic: true,
+		// Whether it is there or not, its name is known, and removing what is not there does no harm.
+		Quit: func(_ context.Context, c *job.Call) (agent.Result, bool, error) {
+			name := role.AssignmentName(grant(c), c.With("principal"))
+			return agent.Result{Detail: "assignment " + name + ", if it was made", Facts: map[string]string{"assignment:" + c.Step.ID: name, "ours:" + c.Step.ID: "true"}}, true, nil
+		},
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			g, principal := grant(c), c.With("principal")
 			name := role.AssignmentName(g, principal)
