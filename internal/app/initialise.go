@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,7 @@ import (
 // initialise writes a leastkey.yaml from the operator's session. What the session says of itself is a proposal; the tenant that is written
 // is the one of a token that was really issued.
 func (a *App) initialise(ctx context.Context, r api.InitRequest) (api.InitAnswer, error) {
-	path := first(r.File, specName)
+	path := cmp.Or(r.File, specName)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return api.InitAnswer{}, fault.New(fault.Conflict, path+" exists", "look at it, or name another with -f")
 	}
@@ -36,9 +37,9 @@ func (a *App) initialise(ctx context.Context, r api.InitRequest) (api.InitAnswer
 	if err != nil {
 		return ans, err
 	}
-	name := first(r.Agent, "polyclaw-runtime")
+	name := cmp.Or(r.Agent, "polyclaw-runtime")
 	p.spec.Operator = p.operator
-	p.spec.ResourceGroup, p.spec.Location = first(r.ResourceGroup, localcloud.DefaultGroup), first(r.Location, localcloud.DefaultLocation)
+	p.spec.ResourceGroup, p.spec.Location = cmp.Or(r.ResourceGroup, localcloud.DefaultGroup), cmp.Or(r.Location, localcloud.DefaultLocation)
 	p.spec.Agents = map[string]*agent.Agent{name: {}}
 	if p.cloud == agent.Local {
 		p.spec.Operator = ""
@@ -64,8 +65,8 @@ func (a *App) propose(ctx context.Context, r api.InitRequest) (*place, error) {
 		s, run, err := a.localSite(ctx, dir)
 		switch {
 		case err == nil:
-			p.site, p.operator = s, first(r.Operator, "local:admin")
-			p.spec = agent.Spec{Cloud: agent.Local, Tenant: first(r.Tenant, run.Domain), Subscription: first(r.Subscription, run.SubscriptionID)}
+			p.site, p.operator = s, cmp.Or(r.Operator, "local:admin")
+			p.spec = agent.Spec{Cloud: agent.Local, Tenant: cmp.Or(r.Tenant, run.Domain), Subscription: cmp.Or(r.Subscription, run.SubscriptionID)}
 			p.resolve(r.Target)
 			return p, nil
 		case cloud == agent.Local || !fault.Is(err, fault.NotFound):
@@ -73,14 +74,14 @@ func (a *App) propose(ctx context.Context, r api.InitRequest) (*place, error) {
 		}
 		cloud = agent.Public
 	}
-	p.operator = first(r.Operator, token.AZ)
+	p.operator = cmp.Or(r.Operator, token.AZ)
 	p.spec = agent.Spec{Cloud: cloud, Tenant: r.Tenant, Subscription: r.Subscription}
 	if p.operator == token.AZ && (p.spec.Tenant == "" || p.spec.Subscription == "") {
 		tenant, subscription, err := azSession(ctx)
 		if err != nil {
 			return nil, err
 		}
-		p.spec.Tenant, p.spec.Subscription = first(p.spec.Tenant, tenant), first(p.spec.Subscription, subscription)
+		p.spec.Tenant, p.spec.Subscription = cmp.Or(p.spec.Tenant, tenant), cmp.Or(p.spec.Subscription, subscription)
 	}
 	if p.spec.Tenant == "" || p.spec.Subscription == "" {
 		return nil, fault.New(fault.Invalid, "operator "+p.operator+" does not say which tenant and subscription", "name them: --tenant and --subscription")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"os"
@@ -24,7 +25,7 @@ func (a *App) keys(p *place, t api.Target) (provision.Keystore, error) {
 	if kind, _, _ := strings.Cut(t.Keystore, ":"); kind == "memory" {
 		return nil, fault.New(fault.Refused, "a key in memory would be gone with this process, and its certificate would stay", "use auto, keychain or age:PATH")
 	}
-	st, err := a.openStore(p, first(t.Keystore, "auto"), t.AgeIdentity)
+	st, err := a.openStore(p, cmp.Or(t.Keystore, "auto"), t.AgeIdentity)
 	if err != nil {
 		return nil, err
 	}

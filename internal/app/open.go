@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"database/sql"
@@ -89,7 +90,7 @@ func (a *App) where(ctx context.Context, t api.Target) (*place, error) {
 	if p.site, err = a.realSite(ctx, p.spec.Cloud, p.spec.Tenant); err != nil {
 		return nil, err
 	}
-	p.operator = first(t.Operator, p.spec.Operator, token.AZ)
+	p.operator = cmp.Or(t.Operator, p.spec.Operator, token.AZ)
 	p.resolve(t)
 	return p, nil
 }
@@ -135,9 +136,9 @@ func (a *App) local(ctx context.Context, p *place, t api.Target, found bool) err
 			return err
 		}
 	} else if p.spec.Tenant != run.TenantID {
-		return fault.New(fault.Refused, "the local cloud is tenant "+run.TenantID+" ("+run.Domain+"), the spec's is "+p.spec.Tenant, "correct tenant in "+first(p.where.File, specName))
+		return fault.New(fault.Refused, "the local cloud is tenant "+run.TenantID+" ("+run.Domain+"), the spec's is "+p.spec.Tenant, "correct tenant in "+cmp.Or(p.where.File, specName))
 	}
-	p.operator = first(t.Operator, p.spec.Operator, "local:admin")
+	p.operator = cmp.Or(t.Operator, p.spec.Operator, "local:admin")
 	p.resolve(t)
 	return nil
 }
@@ -145,7 +146,7 @@ func (a *App) local(ctx context.Context, p *place, t api.Target, found bool) err
 func (p *place) resolve(t api.Target) {
 	p.where = api.Resolved{
 		Cloud: p.cloud, Instance: p.instance, Tenant: p.spec.Tenant, TenantID: p.tenant, Subscription: p.spec.Subscription,
-		File: p.where.File, Home: p.dir, Operator: p.operator, Keystore: first(t.Keystore, "auto"),
+		File: p.where.File, Home: p.dir, Operator: p.operator, Keystore: cmp.Or(t.Keystore, "auto"),
 	}
 }
 
@@ -157,15 +158,6 @@ func LocalSpec(tenant, subscription string) agent.Spec {
 	}
 	s.Defaults()
 	return s
-}
-
-func first(all ...string) string {
-	for _, s := range all {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }
 
 // door plugs everything together.
@@ -320,7 +312,7 @@ func (a *App) world(p *place, _ provision.Keystore) (outside, error) {
 		return w, err
 	}
 	w.token = func(ctx context.Context, appID string, key crypto.Signer, der []byte, scope string) (api.Token, error) {
-		return tokens.Certificate(ctx, p.tenant, appID, key, der, first(scope, p.ends.ARMScope))
+		return tokens.Certificate(ctx, p.tenant, appID, key, der, cmp.Or(scope, p.ends.ARMScope))
 	}
 	w.login = func(ctx context.Context, appID string, key crypto.Signer, der []byte) (api.Caller, error) {
 		t, err := w.token(ctx, appID, key, der, "")

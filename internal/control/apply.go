@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -180,7 +181,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	name, w := c.agent.Name, c.c.Where
 	switch {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
-		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+first(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
 	case open.Verb == agent.Revoke && c.req.Verb == agent.Apply:
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
 	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
@@ -252,15 +253,6 @@ func (c *change) patience() time.Duration {
 // refuse writes a refusal into the ledger and returns it.
 func (c *change) refuse(ctx context.Context, detail string, refusal error) error {
 	return c.enter(ctx, string(c.req.Verb), c.agent.Name, detail, refusal)
-}
-
-func first(all ...string) string {
-	for _, s := range all {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }
 
 // sameWish tells whether the flags ask for what the open plan does.

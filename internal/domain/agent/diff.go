@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -318,7 +319,7 @@ func (d *differ) foreign() {
 				continue
 			}
 			d.find(finding.Fail, "foreign-certificate", "are the certificates on the application ours?", "certificate "+describe(c)+" is not ours",
-				"if it is another machine's, list its SHA-256 under certificates; if not: leastkey apply --remove-foreign "+cmpOr(c.SHA256, c.KeyID))
+				"if it is another machine's, list its SHA-256 under certificates; if not: leastkey apply --remove-foreign "+cmp.Or(c.SHA256, c.KeyID))
 		}
 	}
 	d.passwords("applications", app.Passwords)
@@ -335,15 +336,8 @@ func (d *differ) foreign() {
 }
 
 func describe(c Certificate) string {
-	what := cmpOr(c.SHA256, "of key id "+c.KeyID)
+	what := cmp.Or(c.SHA256, "of key id "+c.KeyID)
 	return fmt.Sprintf("%s (%q, until %s)", what, c.DisplayName, c.End.Format(time.DateOnly))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (d *differ) asked(ids ...string) bool {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -68,13 +69,13 @@ func (d *differ) unseen(want, dealt map[string]bool) {
 		case a.Ours:
 			d.removeRole(a.Name, a.Grant, "the spec does not ask for it, and it is recorded as ours")
 		case blind:
-			d.find(finding.Unknown, "assignment-unread", "does the identity hold only the planned roles?", cmpOr(a.Role, a.RoleID)+" on "+a.Scope+" was found there once, and you may not read there", "ask somebody who may: leastkey plan "+d.agent.Name)
+			d.find(finding.Unknown, "assignment-unread", "does the identity hold only the planned roles?", cmp.Or(a.Role, a.RoleID)+" on "+a.Scope+" was found there once, and you may not read there", "ask somebody who may: leastkey plan "+d.agent.Name)
 		}
 	}
 }
 
 func (d *differ) removeRole(name string, g role.Grant, why string) {
-	d.step(Step{ID: d.unique("remove-role:" + slug(g)), Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(g.Role, g.RoleID) + " on " + role.Short(g.Scope), Why: why, Destroys: true,
+	d.step(Step{ID: d.unique("remove-role:" + slug(g)), Action: RemoveRole, Plane: ARM, Title: "remove " + cmp.Or(g.Role, g.RoleID) + " on " + role.Short(g.Scope), Why: why, Destroys: true,
 		With: map[string]string{"name": name, "scope": g.Scope, "role_id": g.RoleID}})
 }
 
@@ -122,5 +123,5 @@ func (d *differ) conditional(g role.Grant) bool {
 
 func slug(g role.Grant) string {
 	last := g.Scope[strings.LastIndex(g.Scope, "/")+1:]
-	return strings.ToLower(strings.ReplaceAll(cmpOr(g.Role, g.RoleID), " ", "-") + "@" + last)
+	return strings.ToLower(strings.ReplaceAll(cmp.Or(g.Role, g.RoleID), " ", "-") + "@" + last)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -123,7 +124,7 @@ func (w *withdrawal) roles() {
 			id = fmt.Sprintf("%s-%d", base, n)
 		}
 		ids = append(ids, id)
-		w.beside(Step{ID: id, Action: RemoveRole, Plane: ARM, Title: "remove " + cmpOr(g.Role, g.RoleID) + " on " + role.Short(g.Scope), Why: why,
+		w.beside(Step{ID: id, Action: RemoveRole, Plane: ARM, Title: "remove " + cmp.Or(g.Role, g.RoleID) + " on " + role.Short(g.Scope), Why: why,
 			With: map[string]string{"name": name, "scope": g.Scope, "role_id": g.RoleID}})
 	}
 	done := map[string]bool{}

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -62,7 +63,7 @@ func (p *Provision) mintKey() job.Handler {
 				return agent.Result{}, false, nil
 			}
 			if fault.Is(err, fault.Invalid, fault.Refused, fault.Conflict, fault.Unsupported) { // it says nothing about the key: the store may be another than the one it was made in
-				return agent.Result{}, false, &fault.Error{Code: fault.Unknown, Op: "open key " + ref.String(), Err: err, Hint: first(fault.Hint(err), "use the keystore that the run began with")}
+				return agent.Result{}, false, &fault.Error{Code: fault.Unknown, Op: "open key " + ref.String(), Err: err, Hint: cmp.Or(fault.Hint(err), "use the keystore that the run began with")}
 			}
 			if err != nil {
 				return agent.Result{}, false, fmt.Errorf("open key %s: %w", ref, err)
@@ -103,13 +104,6 @@ func (p *Provision) mintKey() job.Handler {
 	}
 	h.Quit = h.Done
 	return h
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // certify makes the certificate and gathers the facts of a generation.

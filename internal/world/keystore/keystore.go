@@ -46,11 +46,6 @@ type Lister interface {
 	List(ctx context.Context) ([]string, error)
 }
 
-// AgentKey is the name of the key of one generation of an agent.
-func AgentKey(tenant, agent, generation string) string {
-	return tenant + "/" + agent + "#" + generation
-}
-
 // maxName is the longest name in bytes. With a secret of the greatest length beside it, it keeps the line that macOS' security tool reads below its limit of 4,096 bytes.
 const maxName = 256
 
