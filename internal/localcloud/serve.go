@@ -14,8 +14,11 @@ type gate struct {
 	next  func(w *world) http.Handler // the service, in the world of the moment
 }
 
-// ServeHTTP implements [http.Handler].
-func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements [http.Handler]. The log has its line before the client has its answer, so that whoever waits for the one finds
+// the other.
+func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.answer(r).send(w) }
+
+func (g gate) answer(r *http.Request) *answer {
 	c := g.c
 	knobs := c.Knobs()
 	f := c.faults.draw(knobs, g.plane, r)
@@ -53,7 +56,7 @@ func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.header.Del("Strict-Transport-Security")
 	entry.Status = max(out.status, http.StatusOK)
 	entry.Request = requestID(out.header)
-	out.send(w)
+	return out
 }
 
 func (c *Cloud) effect(h http.Handler, w http.ResponseWriter, r *http.Request) {

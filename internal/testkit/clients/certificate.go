@@ -1,0 +1,84 @@
+package clients
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Certificate is a self-signed certificate with its RSA-2048 key, in memory and as PEM files.
+type Certificate struct {
+	Key, Cert, Both string // files: PKCS#8 key, certificate, key and certificate
+	DER             []byte
+	SHA1, SHA256    string // thumbprints in upper-case hex
+	NotAfter        time.Time
+	Signer          *rsa.PrivateKey
+}
+
+// Certificate makes a fresh one that has been valid for an hour and is for lifetime, which may be negative. Its files go with the home of
+// the cloud. It panics when there is no space to write, or the name is one twice.
+func (s *Suite) Certificate(name string, lifetime time.Duration) Certificate {
+	c, err := newCertificate(filepath.Join(s.house.Home, "certificates"), name, lifetime)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func newCertificate(dir, name string, lifetime time.Duration) (Certificate, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return Certificate{}, err
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return Certificate{}, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return Certificate{}, err
+	}
+	now := time.Now()
+	end := now.Add(lifetime)
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(min(lifetime, 0) - time.Hour), NotAfter: end,
+		KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return Certificate{}, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return Certificate{}, err
+	}
+	file := func(kind string) string { return filepath.Join(dir, name+"."+kind+".pem") }
+	c := Certificate{
+		Key: file("key"), Cert: file("cert"), Both: file("both"), DER: der, NotAfter: end.Truncate(time.Second), Signer: key,
+		SHA1: fmt.Sprintf("%X", sha1.Sum(der)), SHA256: fmt.Sprintf("%X", sha256.Sum256(der)),
+	}
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for path, content := range map[string][]byte{c.Key: private, c.Cert: public, c.Both: append(private, public...)} {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return Certificate{}, err
+		}
+		_, err = f.Write(content)
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return Certificate{}, err
+		}
+	}
+	return c, nil
+}
