@@ -187,10 +187,11 @@ func (s *Service) clientCredentials(ctx ctx, q *request) (any, *failure) {
 		return nil, noRes
 	}
 	if res.sp.AppRoleAssignmentReq && !member {
-		return nil, badGrant(501051, "Application '%s'(%s) is not assigned to a role for the application '%s'(%s).", c.id, c.name(), res.named, res.sp.DisplayName)
+		return nil, unassigned(c, res)
 	}
 	claims := s.common(q, c, res, acr)
 	claims.ObjectID, claims.Subject, claims.Roles, claims.WIDs = c.sp.ID, c.sp.ID, roles, wids
+	claims.XmsMiRID = resourceIDOf(c.sp) // a user-assigned identity that came with a federated assertion, as workloads on AKS do
 	if claims.Version == "1.0" {
 		claims.IDP = s.env.Auth.Issuer("1.0")
 		if isGraph(res) || isARM(res) {
@@ -206,6 +207,11 @@ func (s *Service) clientCredentials(ctx ctx, q *request) (any, *failure) {
 		return v1Answer{TokenType: "Bearer", ExpiresIn: life, ExtExpiresIn: life, ExpiresOn: claims.Expires, NotBefore: claims.NotBefore, Resource: want.resource, AccessToken: token}, nil
 	}
 	return appAnswer{TokenType: "Bearer", ExpiresIn: life, ExtExpiresIn: life, AccessToken: token}, nil
+}
+
+// unassigned refuses an application without any role on a resource that requires one.
+func unassigned(c client, res resource) *failure {
+	return badGrant(501051, "Application '%s'(%s) is not assigned to a role for the application '%s'(%s).", c.id, c.name(), res.named, res.sp.DisplayName)
 }
 
 // grantedRoles are the application permissions of a principal on a resource; member tells whether it has any assignment there, the
