@@ -46,6 +46,13 @@ func (r *record) chapter(client, test string) *chapter {
 	return c
 }
 
+// forget leaves out what tests of this package itself have done.
+func (r *record) forget(client string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.chapters = slices.DeleteFunc(r.chapters, func(c *chapter) bool { return c.client == client })
+}
+
 func (c *chapter) add(e entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -112,7 +112,14 @@ func (s *Suite) Operation(t *testing.T, name string, f func() error) {
 // that of the client, so f returns the client's own error, unwrapped.
 func (s *Suite) Refused(t *testing.T, name, code string, f func() error) {
 	t.Helper()
-	err := s.watch(t, entry{Name: name, Code: code}, func() error {
+	if err := s.watch(t, entry{Name: name, Code: code}, refusal(code, f)); err != nil {
+		t.Errorf("%s: %s: %v", s.client, name, err)
+	}
+}
+
+// refusal turns f round: it has to fail, with the code.
+func refusal(code string, f func() error) func() error {
+	return func() error {
 		err := f()
 		switch {
 		case err == nil:
@@ -121,9 +128,6 @@ func (s *Suite) Refused(t *testing.T, name, code string, f func() error) {
 			return fmt.Errorf("its error says nothing of %s: %w", code, err)
 		}
 		return nil
-	})
-	if err != nil {
-		t.Errorf("%s: %s: %v", s.client, name, err)
 	}
 }
 
