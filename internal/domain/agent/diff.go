@@ -232,7 +232,7 @@ func (d *differ) credentials() {
 	default:
 		d.facts(active)
 		if left := active.NotAfter.Sub(d.seen.Now); left < renewWindow(d.agent, active) {
-			d.find(finding.Warn, "certificate-expiry", "does the certificate live long enough?", fmt.Sprintf("it expires on %s", active.NotAfter.Format(time.DateOnly)), "it is replaced once it has expired; rotation before that comes with version 0.3")
+			d.find(finding.Warn, "certificate-expiry", "does the certificate live long enough?", fmt.Sprintf("it expires on %s", active.NotAfter.Format(time.DateOnly)), "leastkey rotate "+d.agent.Name)
 		}
 	}
 	d.foreign()
@@ -308,6 +308,9 @@ func (d *differ) foreign() {
 	for _, c := range app.Certificates {
 		switch d.rec.Whose(d.agent, c) {
 		case OursOlder:
+			if d.overlapping(c) {
+				continue
+			}
 			d.removeCertificate(c, "it is an earlier one of ours")
 		case Current:
 			if d.has(stepKey) { // the successor replaces it
@@ -333,6 +336,13 @@ func (d *differ) foreign() {
 			}
 		}
 	}
+}
+
+// overlapping tells whether the certificate was rotated out and stays until its overlap ends.
+func (d *differ) overlapping(c Certificate) bool {
+	return slices.ContainsFunc(d.rec.Generations, func(g Generation) bool {
+		return g.Overlapping(d.seen.Now) && (strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID))
+	})
 }
 
 func describe(c Certificate) string {
@@ -400,7 +410,7 @@ func (f FederatedCredential) describe() string {
 // orphans are keys that a stopped or superseded run left in the keystore without ever using them, and ours that nothing shows any more.
 func (d *differ) orphans(active *Generation) {
 	for _, g := range d.rec.Generations {
-		if active != nil && g.ID == active.ID && !d.has(stepKey) {
+		if (active != nil && g.ID == active.ID && !d.has(stepKey)) || g.Overlapping(d.seen.Now) {
 			continue
 		}
 		var after []string

@@ -26,6 +26,18 @@ type Record struct {
 	Generations   []Generation `json:"generations,omitempty"` // oldest first
 	Assignments   []Assigned   `json:"assignments,omitempty"`
 	EnvFile       string       `json:"env_file,omitempty"` // absolute path of the file that we wrote
+
+	Permissions []string `json:"permissions,omitempty"` // the Provisioner's: the pinned set of application permissions
+	StateFile   string   `json:"state_file,omitempty"`  // the Provisioner's: absolute path
+	BackUps     []BackUp `json:"back_ups,omitempty"`    // the Provisioner's: encrypted copies of the state file
+}
+
+// BackUp is an encrypted copy of the state file from before a migration.
+type BackUp struct {
+	Path    string     `json:"path"`
+	Made    time.Time  `json:"made"`
+	Expires time.Time  `json:"expires"`
+	Key     secret.Ref `json:"key"` // of the identity that opens it, in the keystore
 }
 
 // Generation is one key with its certificate.
@@ -38,6 +50,8 @@ type Generation struct {
 	NotBefore time.Time  `json:"not_before"`
 	NotAfter  time.Time  `json:"not_after"`
 	Active    bool       `json:"active,omitempty"` // the one that logs in
+	// RetireAt is when the certificate of an earlier generation is due to be removed: the end of a rotation's overlap. Zero is at once.
+	RetireAt time.Time `json:"retire_at,omitzero"`
 }
 
 // Assigned is a role assignment that satisfies the plan. Ours is false where it existed already: revoke leaves such a one.

@@ -19,6 +19,7 @@ type Verb string
 const (
 	Apply  Verb = "apply"
 	Revoke Verb = "revoke"
+	Rotate Verb = "rotate"
 )
 
 // Action is what a step does. Each has one handler.
@@ -39,6 +40,7 @@ const (
 	Login               Action = "login"
 	Verify              Action = "verify"
 	WriteEnv            Action = "env.write"
+	RetireLater         Action = "certificate.retire-later"
 
 	DisablePrincipal  Action = "principal.disable"
 	ClearCertificates Action = "certificate.clear"

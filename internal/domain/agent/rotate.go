@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// Values of the parameter "via" of steps that change key credentials: by whose right.
+const (
+	ViaOperator = "operator" // PATCH of the whole list, as the operator
+	ViaKey      = "key"      // addKey and removeKey with proof of possession, as the identity itself
+)
+
+// RotateOptions are what the operator decided about a rotation.
+type RotateOptions struct {
+	Options
+	Overlap time.Duration // how long the old certificate stays; 0 removes it at once
+	// Alone rotates with the identity's own key, without an operator: nothing of the application can be read then, and the observation
+	// has none.
+	Alone bool
+}
+
+// Renew is the plan that replaces the active key: a new one is made, registered and proved, then the old one goes, or stays until its
+// overlap ends. While the old certificate is valid the identity does it with its own right; otherwise the operator registers the new one.
+func Renew(s Spec, name string, o Observed, opt RotateOptions) Plan {
+	d := &differ{spec: s, agent: s.Agents[name], seen: o.sorted(), opt: opt.Options, rec: o.Record}
+	d.plan = newPlan(Rotate, s, name, o.Record, opt.Options)
+	old := d.rec.Active()
+	why := d.whyNewKey(old)
+	d.renewable(old, why, opt.Alone)
+	if len(d.plan.Blockers) > 0 {
+		return d.plan
+	}
+	via := ViaKey
+	if why != "" || (!opt.Alone && !d.registered(old)) {
+		via = ViaOperator
+	} else {
+		why = "its certificate runs until " + old.NotAfter.Format(time.DateOnly)
+	}
+	d.newKey(old, why)
+	for i, s := range d.plan.Steps {
+		if s.Action == RegisterCertificate {
+			s.With["via"], s.With["app_id"] = via, "$app_id"
+			if via == ViaKey {
+				d.plan.Steps[i].Plane = Identity
+			}
+		}
+	}
+	d.login()
+	for _, g := range d.rec.Generations {
+		switch {
+		case old != nil && g.ID == old.ID && opt.Overlap > 0:
+			d.step(Step{ID: "retire-later", Action: RetireLater, Plane: Here, Title: "keep the old certificate for " + opt.Overlap.String(), Why: "the overlap that was asked for",
+				With: map[string]string{"generation": g.ID, "overlap": opt.Overlap.String()}, After: []string{stepLogin}})
+		case g.Overlapping(d.seen.Now):
+		default:
+			d.drop(g, via)
+		}
+	}
+	d.rotated(opt.Alone)
+	return d.plan
+}
+
+// renewable stops a rotation that could only guess.
+func (d *differ) renewable(old *Generation, why string, alone bool) {
+	switch {
+	case !d.rec.Provisioned():
+		d.block("not-provisioned", "is there anything to rotate?", "agent "+d.agent.Name+" is not provisioned", "leastkey apply "+d.agent.Name)
+	case alone && why != "":
+		d.block("needs-operator", "can the identity rotate by itself?", "no: "+why, "run it with an operator: leastkey rotate "+d.agent.Name)
+	case !alone:
+		d.identityBlockers()
+	}
+}
+
+// Overlapping tells whether the generation was replaced and stays until its overlap ends.
+func (g Generation) Overlapping(now time.Time) bool {
+	return !g.Active && !g.RetireAt.IsZero() && now.Before(g.RetireAt)
+}
+
+// drop removes an earlier generation: its certificate, then its key once it opens nothing.
+func (d *differ) drop(g Generation, via string) {
+	last := stepLogin
+	if (d.seen.Application == nil && g.KeyID != "") || d.registered(&g) {
+		expected := ""
+		if d.seen.Application != nil {
+			expected = d.expected()
+			d.gone = append(d.gone, g.KeyID)
+		}
+		remove := Step{ID: "remove-certificate:" + g.KeyID, Action: RemoveCertificate, Plane: Graph, Title: "remove certificate " + short(g.SHA256) + "…", Why: "its successor has logged in", Destroys: true,
+			With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": g.KeyID, "sha256": g.SHA256, "expected": expected, "via": via},
+			After: d.after(d.lastCredentialStep(), stepLogin), Proof: []string{stepLogin}}
+		if via == ViaKey {
+			remove.Plane = Identity
+		}
+		d.step(remove)
+		last = remove.ID
+		if d.seen.Keys[g.ID] == KeyPresent {
+			dead := "dead:" + g.ID
+			d.step(Step{ID: dead, Action: ProveDead, Plane: Identity, Title: "prove that the old key opens nothing", With: map[string]string{"app_id": "$app_id", "generation": g.ID}, After: []string{remove.ID}})
+			last = dead
+		}
+	}
+	d.step(Step{ID: "delete-key:" + g.ID, Action: DeleteKey, Plane: Here, Title: "delete key " + short(g.ID) + " from the keystore", Why: "nothing uses it", Destroys: true,
+		With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: []string{last}, Proof: []string{stepLogin}})
+}
+
+// rotated ends a rotation with the read-back, where somebody may read.
+func (d *differ) rotated(alone bool) {
+	if alone {
+		d.find(finding.Unknown, "no-reader", "are the credentials as planned?", "without an operator nobody may read the application", "the next run with an operator reads it: leastkey plan "+d.agent.Name)
+		return
+	}
+	if d.seen.Application != nil {
+		d.passwords("applications", d.seen.Application.Passwords)
+		d.federated(d.seen.Application.Federated)
+	}
+	var all []string
+	for _, s := range d.plan.Steps {
+		all = append(all, s.ID)
+	}
+	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: "read the application back", Why: "no password, only our certificates",
+		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal", WithoutAssignments: "true"}, After: all})
+}

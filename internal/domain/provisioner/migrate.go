@@ -1,0 +1,185 @@
+package provisioner
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// ImportKey records the key that the active slot holds already, with its certificate, as a generation of ours: what the original's own
+// migration has left.
+const ImportKey agent.Action = "key.import"
+
+// MigratePlan is the way from a client secret to a certificate. Nothing is deleted before the certificate has logged in with the key as
+// the keystore gives it back; nothing is purged from disk before the secret opens nothing any more. The application's name, its ids and
+// its permissions are not touched.
+func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
+	p := newPlanner(Migrate, s, o, opt)
+	p.identity()
+	p.migratable()
+	if len(p.plan.Blockers) > 0 {
+		return p.plan
+	}
+	passwords := p.passwords()
+	dirty := passwords+len(o.Places) > 0
+	g, why := p.active()
+	slot := p.usableSlot()
+	p.holders(passwords)
+	p.expiry()
+	if !dirty && (g != nil || slot) {
+		return p.plan // nothing to do
+	}
+	if o.File.HasSecret && !opt.NoBackUp {
+		p.step(agent.Step{ID: stepBackUp, Action: BackUp, Plane: agent.Here, Title: "back up " + o.File.Path + ", encrypted", Why: "for seven days, to an identity in the keystore", With: map[string]string{"file": o.File.Path}})
+	}
+	p.credential(g, slot, why, agent.ViaOperator, nil)
+	p.removePasswords()
+	p.readBack()
+	p.purge()
+	return p.plan
+}
+
+// credential makes sure that a certificate of ours logs in: the recorded one, that of the active slot, or a new one.
+func (p *planner) credential(g *agent.Generation, slot bool, why, via string, roles []string) {
+	switch {
+	case g != nil:
+		p.use(g)
+		p.login("$generation", roles)
+	case slot:
+		c := p.seen.Slot.Certificate
+		p.step(agent.Step{ID: stepKey, Action: ImportKey, Plane: agent.Here, Title: "record the key of the active slot", Why: "its certificate " + short(c.SHA256) + "… is on the application",
+			With: map[string]string{"certificate": base64.StdEncoding.EncodeToString(c.DER), "key_id": c.KeyID}, After: p.after(stepBackUp)})
+		p.login("$generation", roles)
+		p.state()
+	default:
+		p.displaced()
+		p.key(why, via, roles)
+	}
+}
+
+// usableSlot tells whether the key in the active slot, which nobody recorded, has a certificate on the application.
+func (p *planner) usableSlot() bool {
+	c := p.seen.Slot.Certificate
+	if p.seen.Slot.State != agent.KeyPresent || c == nil || p.seen.Application == nil || !p.seen.Now.Before(c.End) || len(c.DER) == 0 {
+		return false
+	}
+	for _, have := range p.seen.Application.Certificates {
+		if strings.EqualFold(have.SHA256, c.SHA256) {
+			return true
+		}
+	}
+	return false
+}
+
+// displaced says what becomes of a key in the active slot that is not ours.
+func (p *planner) displaced() {
+	if p.seen.Slot.State == agent.KeyPresent && p.seen.Record.Active() == nil {
+		p.find(finding.Warn, "slot-taken", "is the active slot of the keystore free?", "it holds a key that no certificate of the application belongs to", "it is kept beside, under a name of its own, and never deleted")
+	}
+}
+
+func (p *planner) migratable() {
+	switch {
+	case !p.known() && len(p.seen.Namesakes) > 0:
+		p.block("unknown-application", "which application is the Provisioner?", fmt.Sprintf("%s names none, and %d application(s) have its display name: %s", cmp.Or(p.seen.File.Path, "the state file"), len(p.seen.Namesakes), namesakes(p.seen.Namesakes)),
+			"if one of them is yours: leastkey provisioner adopt --app-id ID")
+	case !p.known():
+		p.block("unknown-application", "which application is the Provisioner?", cmp.Or(p.seen.File.Path, "the state file")+" names none", "name the state file with --state-file; a new Provisioner begins with leastkey provisioner bootstrap")
+	case p.seen.Application != nil && p.seen.Principal == nil:
+		p.block("no-principal", "has the application a service principal?", "application "+p.clientID()+" has none, so nothing can log in as it", "az ad sp create --id "+p.clientID())
+	}
+	if r := p.seen.Rights; r.Known && !r.Enough {
+		p.block("rights", "may the operator delete its credentials?", "no: "+r.Detail, "ask for Application Administrator (a PIM role may need activating), or become owner of the application")
+	} else if !r.Known {
+		p.find(finding.Warn, "rights", "may the operator delete its credentials?", "it cannot be told beforehand: "+cmp.Or(r.Detail, "the token does not say"), "if not, everything is put back")
+	}
+	if p.seen.Secret == SecretUnknown {
+		p.find(finding.Warn, "secret-unclear", "does the old secret still work?", "the login service gave no clear answer", "it is asked again at the end")
+	}
+}
+
+func namesakes(all []agent.Namesake) string {
+	var each []string
+	for _, n := range all {
+		var owners []string
+		for _, w := range n.Owners {
+			owners = append(owners, strings.TrimSpace(w.DisplayName+" "+w.ID))
+		}
+		each = append(each, fmt.Sprintf("app id %s (%s; %d certificates, %d passwords)", n.AppID, cmp.Or(strings.Join(owners, ", "), "no owner"), len(n.Certificates), len(n.Passwords)))
+	}
+	return strings.Join(each, "; ")
+}
+
+func (p *planner) passwords() int {
+	n := 0
+	if p.seen.Application != nil {
+		n += len(p.seen.Application.Passwords)
+	}
+	if p.seen.Principal != nil {
+		n += len(p.seen.Principal.Passwords)
+	}
+	return n
+}
+
+// holders says who is affected: every other holder of a password stops working.
+func (p *planner) holders(passwords int) {
+	if passwords == 0 {
+		return
+	}
+	p.find(finding.Warn, "other-holders", "who else uses the secret?", fmt.Sprintf("%d password(s) go now: every other machine, pipeline and person that uses one stops working", passwords),
+		"say that you know: --sole-holder, or --others-accept")
+}
+
+func (p *planner) removePasswords() {
+	remove := func(collection string, all []agent.Password) {
+		for _, pw := range all {
+			p.step(agent.Step{ID: "remove-password:" + pw.KeyID, Action: agent.RemovePassword, Plane: agent.Graph, Destroys: true,
+				Title: "remove password " + describePassword(pw) + " of the " + strings.TrimSuffix(collection, "s"), Why: "with it anybody is the Provisioner",
+				With:  map[string]string{"collection": collection, "key_id": pw.KeyID, "application": "$application", "principal": "$principal"},
+				After: p.after(stepLogin, stepPromote, stepState), Proof: []string{stepLogin}})
+		}
+	}
+	remove("applications", p.seen.Application.Passwords)
+	remove("servicePrincipals", p.seen.Principal.Passwords)
+}
+
+func describePassword(pw agent.Password) string {
+	return fmt.Sprintf("%s (%q, begins %s…, %s to %s)", pw.KeyID, pw.DisplayName, pw.Hint, pw.Start.Format(time.DateOnly), pw.End.Format(time.DateOnly))
+}
+
+// purge proves the secret dead, takes it off this machine, and looks again.
+func (p *planner) purge() {
+	if len(p.seen.Places) == 0 {
+		return
+	}
+	var proof []string
+	if p.seen.Secret != NoSecret {
+		proof = []string{stepDead}
+		p.step(agent.Step{ID: stepDead, Action: SecretDeadProof, Plane: agent.Identity, Title: "prove that the secret opens nothing any more", Why: "what still works is not thrown away",
+			With: map[string]string{"app_id": "$app_id", "file": p.seen.File.Path}, After: p.after(stepNone)})
+	}
+	var purged []string
+	for i, place := range p.seen.Places {
+		if place.Kind == Other {
+			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+" holds it: "+cmp.Or(place.Why, "it is not ours to change"), "look at it, then run again with --edit "+place.Path)
+			continue
+		}
+		id := fmt.Sprintf("purge-%d", i+1)
+		p.step(agent.Step{ID: id, Action: PurgeSecret, Plane: agent.Here, Destroys: true, Title: "remove the secret from " + place.Path, Why: "exactly its value; every other key stays",
+			With: map[string]string{"file": place.Path, "kind": string(place.Kind)}, After: p.after(stepNone, stepDead, stepState), Proof: append(proof, p.after(stepLogin)...)})
+		purged = append(purged, id)
+	}
+	p.step(agent.Step{ID: stepScan, Action: ScanSecret, Plane: agent.Here, Title: "search again for the secret", After: append(purged, p.after(stepDead)...)})
+}
+
+func where(place Place) string {
+	if place.Line > 0 {
+		return fmt.Sprintf("%s, line %d", place.Path, place.Line)
+	}
+	return place.Path
+}

@@ -1,0 +1,316 @@
+package provisioner
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// Options are what the operator decided beside the spec.
+type Options struct {
+	Tenant       string // GUID
+	Instance     string // of the local cloud
+	CreateBeside bool   // bootstrap: create although another application has the display name
+	SoleHolder   bool   // migrate: nobody else holds the secret
+	OthersAccept bool   // migrate: its other holders know that it stops working now
+	NoBackUp     bool   // migrate: no encrypted backup of the state file
+	SHA256       string // retire: which certificate
+	Days         int    // lifetime of a new certificate; 0 is 365
+	Overlap      time.Duration
+	Alone        bool // rotate without an operator: with the Provisioner's own key, and without reading anything back
+}
+
+// Names of the steps that others wait for.
+const (
+	stepApplication = "application"
+	stepPrincipal   = "principal"
+	stepDeclare     = "permissions"
+	stepPin         = "pin"
+	stepBackUp      = "back-up"
+	stepKey         = "key"
+	stepCertificate = "certificate"
+	stepLogin       = "login"
+	stepPromote     = "promote"
+	stepState       = "state"
+	stepNone        = "read-back"
+	stepDead        = "secret-dead"
+	stepScan        = "scan"
+)
+
+// planner gathers the steps of one plan.
+type planner struct {
+	spec agent.Spec
+	seen Observed
+	opt  Options
+	plan agent.Plan
+}
+
+func newPlanner(verb agent.Verb, s agent.Spec, o Observed, opt Options) *planner {
+	only := s
+	only.Agents = nil
+	p := &planner{spec: s, seen: o, opt: opt}
+	p.plan = agent.Plan{Version: 1, Verb: verb, Cloud: s.Cloud, Instance: opt.Instance, Tenant: opt.Tenant, Agent: Name, Spec: &only, Facts: map[string]string{}}
+	p.fact(agent.FactApplication, o.Record.ApplicationID)
+	p.fact(agent.FactAppID, o.Record.AppID)
+	p.fact(agent.FactPrincipal, o.Record.PrincipalID)
+	p.fact(agent.FactUniqueName, o.Record.UniqueName)
+	if o.Application != nil { // the state file may know it though the record does not
+		p.fact(agent.FactApplication, o.Application.ID)
+		p.fact(agent.FactAppID, o.Application.AppID)
+	}
+	if o.Principal != nil {
+		p.fact(agent.FactPrincipal, o.Principal.ID)
+	}
+	return p
+}
+
+func (p *planner) fact(name, value string) {
+	if value != "" {
+		p.plan.Facts[name] = value
+	}
+}
+
+func (p *planner) step(s agent.Step) { p.plan.Steps = append(p.plan.Steps, s) }
+
+func (p *planner) has(id string) bool {
+	_, ok := p.plan.Step(id)
+	return ok
+}
+
+// after keeps those ids that the plan has.
+func (p *planner) after(ids ...string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return !p.has(id) })
+}
+
+func (p *planner) block(id, question, detail, remedy string) {
+	p.plan.Blockers = append(p.plan.Blockers, finding.Finding{ID: id, Question: question, Outcome: finding.Fail, Detail: detail, Remedy: remedy})
+}
+
+func (p *planner) find(outcome finding.Outcome, id, question, detail, remedy string) {
+	p.plan.Findings = append(p.plan.Findings, finding.Finding{ID: id, Question: question, Outcome: outcome, Detail: detail, Remedy: remedy})
+}
+
+// identity stops a plan where it is not sure which application is meant: file and record disagree, the file is of another tenant, or the
+// recorded application is gone.
+func (p *planner) identity() {
+	f, rec := p.seen.File, p.seen.Record
+	if f.Tenant != "" && !strings.EqualFold(f.Tenant, p.opt.Tenant) {
+		p.block("state-tenant", "is the state file of this tenant?", f.Path+" is of tenant "+f.Tenant+", this is tenant "+p.opt.Tenant, "log in to the right tenant, or name the right state file")
+	}
+	if rec.AppID != "" && f.Client != "" && !strings.EqualFold(rec.AppID, f.Client) {
+		p.block("state-disagrees", "do state file and record agree?", f.Path+" says application "+f.Client+", the record says "+rec.AppID,
+			"find out which is right; the state file decides: correct it, or leastkey provisioner adopt --app-id ID")
+	}
+	if p.known() && p.seen.Application == nil {
+		p.block("application-gone", "is the recorded application there?", "application "+p.clientID()+" is not in tenant "+p.opt.Tenant,
+			"restore it within 30 days from the recycle bin; if it is gone for good, remove "+KeyClient+" from "+f.Path+" and bootstrap")
+	}
+	if p.seen.Principal != nil && !p.seen.Principal.Enabled {
+		p.block("principal-disabled", "is the service principal enabled?", "service principal "+p.seen.Principal.ID+" was disabled by somebody", "if that was not on purpose: az ad sp update --id "+p.clientID()+" --set accountEnabled=true")
+	}
+}
+
+// known tells whether an application is recorded as the Provisioner.
+func (p *planner) known() bool { return p.clientID() != "" }
+
+// clientID is the recorded application id: the state file is the authority.
+func (p *planner) clientID() string {
+	if p.seen.File.Client != "" {
+		return p.seen.File.Client
+	}
+	return p.seen.Record.AppID
+}
+
+// key adds a new generation: made, registered, proved by several logins and moved into the active slot. reason is why.
+func (p *planner) key(reason, via string, roles []string) {
+	days := p.opt.Days
+	if days == 0 {
+		days = 365
+	}
+	p.step(agent.Step{ID: stepKey, Action: agent.MintKey, Plane: agent.Here, Title: "make its key in the keystore", Why: reason,
+		With: map[string]string{"days": strconv.Itoa(days), "bits": "2048", "common_name": CommonName, "organization": Organization}, After: p.after(stepBackUp)})
+	with := map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": via}
+	if p.seen.Application != nil {
+		with["expected"] = keyIDs(p.seen.Application.Certificates)
+	}
+	p.step(agent.Step{ID: stepCertificate, Action: agent.RegisterCertificate, Plane: plane(via), Title: "register its certificate, all others kept", With: with, After: p.after(stepApplication, stepKey)})
+	p.login("$generation", roles)
+	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the key into the active slot of the keystore",
+		With: map[string]string{"generation": "$generation"}, After: p.after(stepLogin)})
+	p.state()
+}
+
+func plane(via string) agent.Plane {
+	if via == agent.ViaKey {
+		return agent.Identity
+	}
+	return agent.Graph
+}
+
+func (p *planner) login(generation string, roles []string) {
+	with := map[string]string{"app_id": "$app_id", "generation": generation, "times": "3"}
+	if len(roles) > 0 {
+		with["roles"] = strings.Join(roles, " ")
+	}
+	after := p.after(stepCertificate, stepPrincipal)
+	for _, s := range p.plan.Steps {
+		if s.Action == GrantPermission {
+			after = append(after, s.ID)
+		}
+	}
+	p.step(agent.Step{ID: stepLogin, Action: agent.Login, Plane: agent.Identity, Title: "log in three times with the key as the keystore gives it back", Why: "prove it before anything old goes", With: with, After: after})
+}
+
+func (p *planner) state() {
+	p.step(agent.Step{ID: stepState, Action: WriteState, Plane: agent.Here, Title: "write ids and certificate into " + p.seen.File.Path, Why: "every other key stays",
+		With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation"}, After: p.after(stepPrincipal, stepPromote)})
+}
+
+func keyIDs(all []agent.Certificate) string {
+	var ids []string
+	for _, c := range all {
+		ids = append(ids, c.KeyID)
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
+}
+
+// active is the generation that logs in, if its key and certificate are as they should be; why says what is wrong otherwise.
+func (p *planner) active() (g *agent.Generation, why string) {
+	g = p.seen.Record.Active()
+	switch {
+	case g == nil:
+		return nil, "there is no key of ours yet"
+	case !p.seen.Now.Before(g.NotAfter):
+		return nil, "its certificate expired on " + g.NotAfter.Format(time.DateOnly)
+	case p.seen.Keys[g.ID] == agent.KeyAbsent:
+		return nil, "its private key is no longer in the keystore"
+	case p.seen.Keys[g.ID] != agent.KeyPresent:
+		return nil, "the keystore holds another key than the certificate's"
+	case !p.registered(*g):
+		return nil, "its certificate is not on the application"
+	}
+	return g, ""
+}
+
+func (p *planner) registered(g agent.Generation) bool {
+	return p.seen.Application == nil || slices.ContainsFunc(p.seen.Application.Certificates, func(c agent.Certificate) bool {
+		return strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID)
+	})
+}
+
+// use names the generation that the plan goes on with.
+func (p *planner) use(g *agent.Generation) {
+	p.plan.Facts[agent.FactGeneration], p.plan.Facts[agent.FactSHA256] = g.ID, g.SHA256
+}
+
+// older removes what earlier generations of ours have left, once the new one is proved: their certificates, then their keys. One that is
+// kept for an overlap stays until it is due. keep is a generation that stays.
+func (p *planner) older(keep, via string) {
+	for _, g := range p.seen.Record.Generations {
+		if g.ID == keep || g.Overlapping(p.seen.Now) {
+			continue
+		}
+		p.drop(g, via)
+	}
+}
+
+// drop removes one generation's certificate, proves that its key opens nothing, and deletes the key.
+func (p *planner) drop(g agent.Generation, via string) {
+	last := stepLogin
+	if p.registered(g) && g.KeyID != "" {
+		expected := ""
+		if p.seen.Application != nil {
+			expected = keyIDs(p.seen.Application.Certificates)
+		}
+		remove := "remove-certificate:" + g.KeyID
+		p.step(agent.Step{ID: remove, Action: agent.RemoveCertificate, Plane: plane(via), Title: "remove certificate " + short(g.SHA256) + "…", Why: "its successor has logged in", Destroys: true,
+			With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": g.KeyID, "sha256": g.SHA256, "expected": expected, "via": via},
+			After: p.after(p.lastCredential(), stepLogin, stepState), Proof: []string{stepLogin}})
+		last = remove
+		if p.seen.Keys[g.ID] == agent.KeyPresent {
+			dead := "dead:" + g.ID
+			p.step(agent.Step{ID: dead, Action: agent.ProveDead, Plane: agent.Identity, Title: "prove that the old key opens nothing", With: map[string]string{"app_id": "$app_id", "generation": g.ID}, After: []string{remove}})
+			last = dead
+		}
+	}
+	p.step(agent.Step{ID: "delete-key:" + g.ID, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(g.ID) + " from the keystore", Why: "nothing uses it", Destroys: true,
+		With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: p.after(last, stepState), Proof: []string{stepLogin}})
+}
+
+// lastCredential orders changes of the key credentials: they are replaced as a whole.
+func (p *planner) lastCredential() string {
+	for i := len(p.plan.Steps) - 1; i >= 0; i-- {
+		switch p.plan.Steps[i].Action {
+		case agent.RemoveCertificate, agent.RegisterCertificate:
+			return p.plan.Steps[i].ID
+		}
+	}
+	return ""
+}
+
+func short(id string) string { return id[:min(8, len(id))] }
+
+// readBack ends a plan that changed credentials: no password on either object, our certificate there, all others as they were.
+func (p *planner) readBack() {
+	if p.opt.Alone {
+		p.find(finding.Unknown, "no-reader", "are the credentials as planned?", "without an operator nobody may read the application", "the next run with an operator reads it: leastkey provisioner status")
+		return
+	}
+	var all []string
+	for _, s := range p.plan.Steps {
+		all = append(all, s.ID)
+	}
+	p.step(agent.Step{ID: stepNone, Action: NoPasswords, Plane: agent.Graph, Title: "read the credentials back until they are as planned", Why: "no password on application and service principal, our certificate, every other as it was",
+		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal", "generation": "$generation"}, After: all})
+}
+
+// expiry warns of certificates that end soon.
+func (p *planner) expiry() {
+	g := p.seen.Record.Active()
+	if g == nil {
+		return
+	}
+	if f, soon := Expiry(g.NotAfter, p.seen.Now); soon {
+		p.plan.Findings = append(p.plan.Findings, f)
+	}
+	for _, c := range p.seen.Others() {
+		p.find(finding.Warn, "other-certificate", "whose certificates are on the application?", "certificate "+describe(c)+" is not this machine's", "if its machine is gone: leastkey provisioner retire "+c.SHA256)
+	}
+}
+
+// Expiry is the finding of a certificate that ends within 30 days, and a failure within 7; false if it lives longer.
+func Expiry(notAfter, now time.Time) (finding.Finding, bool) {
+	left := notAfter.Sub(now)
+	f := finding.Finding{ID: "certificate-expiry", Question: "does the certificate live long enough?", Outcome: finding.Warn,
+		Detail: "it ends on " + notAfter.Format(time.DateOnly) + ", in " + days(left), Remedy: "leastkey provisioner rotate"}
+	switch {
+	case left <= 0:
+		f.Outcome, f.Detail = finding.Fail, "it ended on "+notAfter.Format(time.DateOnly)
+	case left <= 7*24*time.Hour:
+		f.Outcome = finding.Fail
+	case left > 30*24*time.Hour:
+		return f, false
+	}
+	return f, true
+}
+
+func days(d time.Duration) string {
+	if n := int(d / (24 * time.Hour)); n != 1 {
+		return fmt.Sprintf("%d days", n)
+	}
+	return "1 day"
+}
+
+func describe(c agent.Certificate) string {
+	what := c.SHA256
+	if what == "" {
+		what = "of key id " + c.KeyID
+	}
+	return fmt.Sprintf("%s (%q, until %s)", what, c.DisplayName, c.End.Format(time.DateOnly))
+}

@@ -1,0 +1,117 @@
+package provisioner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/finding"
+)
+
+// RollbackPlan takes a migration back, by its journal. Before the first password was deleted everything goes back: certificate and key of
+// the migration go, the active slot and the state file are as they were. After it the passwords cannot come back, and an earlier
+// certificate, if there is one that still works, can.
+func RollbackPlan(s agent.Spec, o Observed, opt Options, run agent.Run, entries []agent.Entry) agent.Plan {
+	p := newPlanner(Rollback, s, o, opt)
+	p.identity()
+	if len(p.plan.Blockers) > 0 {
+		return p.plan
+	}
+	by := map[string]agent.Entry{}
+	for _, e := range entries {
+		by[e.StepID] = e
+	}
+	if gone := deleted(run, by); len(gone) > 0 {
+		p.forward(gone)
+		return p.plan
+	}
+	p.unwind(run, by)
+	return p.plan
+}
+
+// Deleted tells whether a run has begun to delete passwords, from where only forward is possible.
+func Deleted(run agent.Run, entries []agent.Entry) bool {
+	by := map[string]agent.Entry{}
+	for _, e := range entries {
+		by[e.StepID] = e
+	}
+	return len(deleted(run, by)) > 0
+}
+
+func deleted(run agent.Run, by map[string]agent.Entry) (titles []string) {
+	for _, s := range run.Plan.Steps {
+		if _, begun := by[s.ID]; begun && s.Action == agent.RemovePassword {
+			titles = append(titles, s.Title)
+		}
+	}
+	return titles
+}
+
+// unwind takes back what the run has done, newest first.
+func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
+	var last []string
+	step := func(s agent.Step) {
+		s.After, s.Why = slices.Clone(last), "the migration stopped before it deleted anything"
+		p.step(s)
+		last = []string{s.ID}
+	}
+	if e, begun := by[stepState]; begun {
+		step(agent.Step{ID: "restore-state", Action: RestoreState, Plane: agent.Here, Title: "write the earlier values into " + p.seen.File.Path, With: map[string]string{"file": p.seen.File.Path, "before": e.Intent["before"]}})
+	}
+	if e, begun := by[stepPromote]; begun {
+		step(agent.Step{ID: "restore-slot", Action: RestoreKey, Plane: agent.Here, Title: "put the earlier key back into the active slot", Destroys: true,
+			With: map[string]string{"generation": e.Intent["generation"], "displaced": e.Intent["displaced"]}})
+	}
+	key, minted := by[stepKey]
+	if minted && imported(run) {
+		minted = false
+	}
+	if !minted {
+		return
+	}
+	id := key.Intent["generation"]
+	if g := p.seen.Record.Generation(id); g != nil {
+		for _, c := range p.seen.Application.Certificates {
+			if strings.EqualFold(c.SHA256, g.SHA256) {
+				step(agent.Step{ID: "remove-certificate:" + c.KeyID, Action: agent.RemoveCertificate, Plane: agent.Graph, Title: "remove the certificate of the migration", Destroys: true,
+					With: map[string]string{"application": "$application", "app_id": "$app_id", "key_id": c.KeyID, "sha256": c.SHA256, "expected": keyIDs(p.seen.Application.Certificates), "via": agent.ViaOperator}})
+			}
+		}
+	}
+	step(agent.Step{ID: "delete-key:" + id, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(id) + " from the keystore", Destroys: true,
+		With: map[string]string{"generation": id, "key": key.Intent["key"]}})
+}
+
+func imported(run agent.Run) bool {
+	return slices.ContainsFunc(run.Plan.Steps, func(s agent.Step) bool { return s.Action == ImportKey })
+}
+
+// RestoreKey puts back what the active slot held before a promotion.
+const RestoreKey agent.Action = "key.restore"
+
+// forward explains what cannot come back, and goes back to an earlier certificate of ours where there is one.
+func (p *planner) forward(gone []string) {
+	p.find(finding.Warn, "passwords-gone", "can the secret come back?", fmt.Sprintf("no: %d password(s) were deleted, and nobody can make the same again", len(gone)),
+		"you do not need it: work as yourself (az login), and the certificate goes on working")
+	var earlier *agent.Generation
+	for i, g := range p.seen.Record.Generations {
+		if !g.Active && p.seen.Keys[g.ID] == agent.KeyPresent && p.seen.Now.Before(g.NotAfter) {
+			earlier = &p.seen.Record.Generations[i]
+		}
+	}
+	if earlier == nil {
+		p.find(finding.Skip, "no-earlier", "is there an earlier certificate?", "none whose key is still in the keystore: nothing is changed", "")
+		return
+	}
+	p.use(earlier)
+	if !p.registered(*earlier) {
+		p.step(agent.Step{ID: stepCertificate, Action: agent.RegisterCertificate, Plane: agent.Graph, Title: "register the earlier certificate again, until " + earlier.NotAfter.Format(time.DateOnly),
+			With: map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": agent.ViaOperator, "expected": keyIDs(p.seen.Application.Certificates)}})
+	}
+	p.login("$generation", nil)
+	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the earlier key into the active slot", With: map[string]string{"generation": "$generation"}, After: []string{stepLogin}})
+	p.state()
+	p.readBack()
+}
