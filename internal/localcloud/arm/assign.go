@@ -16,7 +16,7 @@ const ownerRole = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 // putAssignment makes a role assignment, or changes description and condition of one. Codes and words are Azure's (Microsoft,
 // "Troubleshoot Azure RBAC", and logs of real calls) except where said.
 func (s *Service) putAssignment(v replica.View, c *call, scope ID, name string) (reply, effect) {
-	if r := s.mayDelegate(v, c, scope, "Microsoft.Authorization/roleAssignments/write", c.id.String(), s.asked(v, c), s.present(v, scope, name)); r != nil {
+	if r := s.mayDelegate(v, c, scope, "Microsoft.Authorization/roleAssignments/write", c.id.String(), s.asked(v, c), nil); r != nil {
 		return *r, nil
 	}
 	if !guid.MatchString(name) {
@@ -113,14 +113,11 @@ func (s *Service) readAssignment(v replica.View, c *call, scope ID) (Assignment,
 	default:
 		p.PrincipalType = known
 	}
-	// The code for a broken condition was not seen; the status is.
-	if p.Condition != "" && p.ConditionVersion != "2.0" {
-		return bad("InvalidConditionVersion", "The condition version '%s' is not valid. The only supported version is '2.0'.", p.ConditionVersion)
+	if r := refuseCondition(p.Condition, p.ConditionVersion); r != nil {
+		return Assignment{}, r
 	}
 	if p.Condition != "" {
-		if _, err := parseCondition(p.Condition); err != nil {
-			return bad("InvalidCondition", "The condition is not valid: %s.", err)
-		}
+		p.ConditionVersion = conditionVersion
 	}
 	now, by := s.env.Now(), c.who.ObjectID
 	return Assignment{

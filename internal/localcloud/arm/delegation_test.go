@@ -13,19 +13,19 @@ const (
 	rbacAdmin  = "Role Based Access Control Administrator"
 	writeOp    = "microsoft.authorization/roleassignments/write"
 	deleteOp   = "microsoft.authorization/roleassignments/delete"
-	attribute  = "Microsoft.Authorization/roleAssignments:"
-	onlyReader = "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[" + attribute + "RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {" + readerRole + "} AND " +
-		"@Request[" + attribute + "PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {'ServicePrincipal'})) AND " +
-		"((!(ActionMatches{'Microsoft.Authorization/roleAssignments/delete'})) OR (@Resource[" + attribute + "RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {" + readerRole + "}))"
-	notOwner = "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[" + attribute + "RoleDefinitionId] ForAnyOfAllValues:GuidNotEquals {" + ownerRole + ", " + contributorRole + "})) AND " +
-		"((!(ActionMatches{'Microsoft.Authorization/roleAssignments/delete'})) OR (@Resource[" + attribute + "RoleDefinitionId] ForAnyOfAllValues:GuidNotEquals {" + ownerRole + ", " + contributorRole + "}))"
+	ofGrant    = "Microsoft.Authorization/roleAssignments:"
+	onlyReader = "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[" + ofGrant + "RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {" + readerRole + "} AND " +
+		"@Request[" + ofGrant + "PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {'ServicePrincipal'})) AND " +
+		"((!(ActionMatches{'Microsoft.Authorization/roleAssignments/delete'})) OR (@Resource[" + ofGrant + "RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {" + readerRole + "}))"
+	notOwner = "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[" + ofGrant + "RoleDefinitionId] ForAnyOfAllValues:GuidNotEquals {" + ownerRole + ", " + contributorRole + "})) AND " +
+		"((!(ActionMatches{'Microsoft.Authorization/roleAssignments/delete'})) OR (@Resource[" + ofGrant + "RoleDefinitionId] ForAnyOfAllValues:GuidNotEquals {" + ownerRole + ", " + contributorRole + "}))"
 )
 
 func TestConditionsOfDelegation(t *testing.T) {
 	of := func(role, principal, kind string) *delegated { return &delegated{role, principal, kind} }
 	write := func(d *delegated) question { return question{operation: writeOp, request: d} }
 	remove := func(d *delegated) question { return question{operation: deleteOp, resource: d} }
-	role := func(op string) string { return "@Request[" + attribute + "RoleDefinitionId] " + op }
+	role := func(op string) string { return "@Request[" + ofGrant + "RoleDefinitionId] " + op }
 	for _, row := range []struct {
 		sentence, condition string
 		q                   question
@@ -46,16 +46,19 @@ func TestConditionsOfDelegation(t *testing.T) {
 		{"all roles but some: not the second", notOwner, write(of(contributorRole, agent, "ServicePrincipal")), false},
 		{"all roles but some: removal too", notOwner, remove(of(contributorRole, agent, "ServicePrincipal")), false},
 		{"one value needs no quantifier", role("GuidEquals " + readerRole), write(of(readerRole, "", "")), true},
-		{"a principal", "@Request[" + attribute + "PrincipalId] ForAnyOfAnyValues:GuidEquals {" + agent + ", " + owner + "}", write(of("", owner, "")), true},
-		{"another principal", "@Request[" + attribute + "PrincipalId] ForAnyOfAnyValues:GuidEquals {" + agent + "}", write(of("", owner, "")), false},
-		{"a type whose case matters", "@Request[" + attribute + "PrincipalType] StringEquals 'serviceprincipal'", write(of("", "", "ServicePrincipal")), false},
+		{"a principal", "@Request[" + ofGrant + "PrincipalId] ForAnyOfAnyValues:GuidEquals {" + agent + ", " + owner + "}", write(of("", owner, "")), true},
+		{"another principal", "@Request[" + ofGrant + "PrincipalId] ForAnyOfAnyValues:GuidEquals {" + agent + "}", write(of("", owner, "")), false},
+		{"a type whose case matters", "@Request[" + ofGrant + "PrincipalType] StringEquals 'serviceprincipal'", write(of("", "", "ServicePrincipal")), false},
 		{"all values equal is none of two", role("ForAnyOfAllValues:GuidEquals {" + readerRole + ", " + ownerRole + "}"), write(of(readerRole, "", "")), false},
 		{"AND binds tighter than OR", role("GuidEquals "+readerRole) + " OR " + role("GuidEquals "+ownerRole) + " AND " + role("GuidEquals "+contributorRole), write(of(readerRole, "", "")), true},
 		{"what is missing is not made true by its negation", "!(" + role("GuidEquals "+ownerRole) + ")", write(nil), false},
-		{"what is beyond us opens nothing", "(!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR Exists @Request[" + attribute + "RoleDefinitionId]", question{operation: "microsoft.keyvault/vaults/read"}, false},
+		// Microsoft: an operation that the condition does not target is allowed ("How a condition is evaluated").
+		{"another operation is let through whatever follows", "(!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR Exists @Resource[Microsoft.Storage/storageAccounts:x]", question{operation: "microsoft.keyvault/vaults/read"}, true},
 		{"another service's attribute opens nothing", "@Resource[Microsoft.Storage/storageAccounts:name] StringEquals 'x'", remove(of(readerRole, "", "")), false},
-		{"the time of day opens nothing", "@Environment[utcNow] DateTimeGreaterThan '2020-01-01T00:00:00Z'", write(of(readerRole, "", "")), false},
-		{"an attribute on both sides opens nothing", role("GuidEquals @Resource[" + attribute + "RoleDefinitionId]"), write(of(readerRole, "", "")), false},
+		{"nor does that it is not there", "NOT Exists @Resource[Microsoft.Storage/storageAccounts:name]", remove(of(readerRole, "", "")), false},
+		{"nor an attribute of the principal", "!(@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Name] StringEquals 'x')", write(of(readerRole, "", "")), false},
+		{"the time of day opens nothing to who does not know it", "@Environment[utcNow] DateTimeGreaterThan '2020-01-01T00:00:00Z'", write(of(readerRole, "", "")), false},
+		{"a missing attribute on the other side opens nothing", role("GuidEquals @Resource[" + ofGrant + "RoleDefinitionId]"), write(of(readerRole, "", "")), false},
 		{"an operator of another kind opens nothing", role("StringEquals '" + readerRole + "'"), write(of(readerRole, "", "")), false},
 		{"a set without a quantifier opens nothing", role("GuidEquals {" + readerRole + "," + ownerRole + "}"), write(of(readerRole, "", "")), false},
 		{"what does not parse opens nothing", role("GuidEquals"), write(of(readerRole, "", "")), false},

@@ -44,33 +44,3 @@ func FuzzParseFilter(f *testing.F) {
 		}
 	})
 }
-
-func TestCheckCondition(t *testing.T) {
-	const write, request = "!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})", "@Request[Microsoft.Authorization/roleAssignments:RoleDefinitionId]"
-	for _, row := range []struct {
-		name, text string
-		good       bool
-	}{
-		{"the portal's delegation condition", "((" + write + ") OR (" + request + " ForAnyOfAllValues:GuidNotEquals {8e3af657-a8ff-443c-a75c-2fe8c4bcb635, b24988ac-6180-42a0-ab88-20f7382dd24c}))", true},
-		{"a tag of a blob", "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags:Project<$key_case_sensitive$>] StringEquals 'Cascade'", true},
-		{"an attribute that exists", "Exists @Request[a:b] && NOT (@Request[a:b] NumericLessThan 5)", true},
-		{"a comparison with another attribute", "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:A_b] StringEquals @Resource[a:b]", true},
-		{"a parenthesis is missing", "((" + write + ")", false},
-		{"a list is empty", request + " ForAnyOfAnyValues:GuidEquals {}", false},
-		{"an operator is unknown", request + " Equalish 'x'", false},
-		{"there are words only", "please allow", false},
-		{"something follows", write + " x", false},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			if _, err := parseCondition(row.text); (err == nil) != row.good {
-				t.Errorf("got %v", err)
-			}
-		})
-	}
-}
-
-func FuzzParseCondition(f *testing.F) {
-	f.Add("((!(ActionMatches{'a'})) OR (@Request[a:b] ForAnyOfAllValues:GuidNotEquals {8e3af657-a8ff-443c-a75c-2fe8c4bcb635}))")
-	f.Add("!!!!((((")
-	f.Fuzz(func(t *testing.T, s string) { _, _ = parseCondition(s) })
-}

@@ -73,7 +73,7 @@ func glob(pattern, operation string) bool {
 
 // Allowed tells whether the principal may perform the operation at the scope, as far as the view shows: through an assignment to it or
 // to a group that it belongs to, directly or through other groups, at the scope or above. data asks about data actions. An assignment
-// whose condition does not hold, or is beyond us, grants nothing.
+// whose condition does not hold grants nothing.
 func (s *Service) Allowed(v replica.View, principalID, scope, operation string, data bool) bool {
 	id, err := ParseID(scope)
 	if err != nil {
@@ -89,6 +89,7 @@ func (s *Service) allowed(v replica.View, principal string, at ID, operation str
 
 // granted tells whether an assignment allows what is asked, or else whether one would but for its condition.
 func (s *Service) granted(v replica.View, principal string, at ID, q question, data bool) (granted, unfulfilled bool) {
+	q.now = s.env.Now()
 	for a, r := range s.rolesAt(v, principal, at) {
 		for _, p := range r.Permissions {
 			if !p.allows(q.operation, data) {
@@ -153,7 +154,7 @@ func (s *Service) may(v replica.View, c *call, at ID, operation, shown string) *
 
 // mayDelegate is may for an operation on a role assignment, which conditions ask about: the one in the request and the one that is there.
 func (s *Service) mayDelegate(v replica.View, c *call, at ID, operation, shown string, request, resource *delegated) *reply {
-	granted, unfulfilled := s.granted(v, c.who.ObjectID, at, question{strings.ToLower(operation), request, resource}, false)
+	granted, unfulfilled := s.granted(v, c.who.ObjectID, at, question{operation: strings.ToLower(operation), request: request, resource: resource}, false)
 	if granted {
 		return nil
 	}
