@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,20 +162,46 @@ func (p *planner) purge() {
 	if p.seen.Secret != NoSecret {
 		proof = []string{stepDead}
 		p.step(agent.Step{ID: stepDead, Action: SecretDeadProof, Plane: agent.Identity, Title: "prove that the secret opens nothing any more", Why: "what still works is not thrown away",
-			With: map[string]string{"app_id": "$app_id", "file": p.seen.File.Path}, After: p.after(stepNone)})
+			With: p.where(map[string]string{"app_id": "$app_id"}), After: p.after(stepNone)})
 	}
 	var purged []string
-	for i, place := range p.seen.Places {
+	places := slices.Clone(p.seen.Places)
+	// The state file comes last: it is what tells a run that was cut off what to look for.
+	slices.SortStableFunc(places, func(a, b Place) int { return boolInt(a.Kind == StateFile) - boolInt(b.Kind == StateFile) })
+	for i, place := range places {
+		if place.Kind == Edit {
+			p.find(finding.Warn, "edit", "what is changed in "+place.Path+"?", place.Diff, "")
+		}
 		if place.Kind == Other {
 			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+" holds it: "+cmp.Or(place.Why, "it is not ours to change"), "look at it, then run again with --edit "+place.Path)
 			continue
 		}
 		id := fmt.Sprintf("purge-%d", i+1)
 		p.step(agent.Step{ID: id, Action: PurgeSecret, Plane: agent.Here, Destroys: true, Title: "remove the secret from " + place.Path, Why: "exactly its value; every other key stays",
-			With: map[string]string{"file": place.Path, "kind": string(place.Kind)}, After: p.after(stepNone, stepDead, stepState), Proof: append(proof, p.after(stepLogin)...)})
+			With: p.where(map[string]string{"file": place.Path, "kind": string(place.Kind)}), After: append(p.after(stepLogin, stepNone, stepDead, stepState), purged...), Proof: append(slices.Clone(proof), p.after(stepLogin)...)})
 		purged = append(purged, id)
 	}
-	p.step(agent.Step{ID: stepScan, Action: ScanSecret, Plane: agent.Here, Title: "search again for the secret", After: append(purged, p.after(stepDead)...)})
+	p.step(agent.Step{ID: stepScan, Action: ScanSecret, Plane: agent.Here, Title: "search again for the secret", With: p.where(nil), After: append(purged, p.after(stepDead)...)})
+}
+
+// where adds to a step's parameters what is searched: lists are one to a line.
+func (p *planner) where(with map[string]string) map[string]string {
+	if with == nil {
+		with = map[string]string{}
+	}
+	with["state"], with["env"] = p.seen.File.Path, p.opt.EnvFile
+	with["also"], with["edit"] = strings.Join(p.opt.Also, "\n"), strings.Join(p.opt.Edit, "\n")
+	if p.has(stepBackUp) {
+		with["back_up"] = "$" + FactBackUp
+	}
+	return with
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func where(place Place) string {

@@ -22,7 +22,10 @@ type Options struct {
 	SHA256       string // retire: which certificate
 	Days         int    // lifetime of a new certificate; 0 is 365
 	Overlap      time.Duration
-	Alone        bool // rotate without an operator: with the Provisioner's own key, and without reading anything back
+	EnvFile      string   // migrate: absolute path of the environment file that may hold the secret
+	Also         []string // migrate: further places that are searched
+	Edit         []string // migrate: other files that the operator lets us change
+	Alone        bool     // rotate without an operator: with the Provisioner's own key, and without reading anything back
 }
 
 // Names of the steps that others wait for.
@@ -36,6 +39,7 @@ const (
 	stepCertificate = "certificate"
 	stepLogin       = "login"
 	stepPromote     = "promote"
+	stepBoth        = "state-both"
 	stepState       = "state"
 	stepNone        = "read-back"
 	stepDead        = "secret-dead"
@@ -140,9 +144,17 @@ func (p *planner) key(reason, via string, roles []string) {
 	}
 	p.step(agent.Step{ID: stepCertificate, Action: agent.RegisterCertificate, Plane: plane(via), Title: "register its certificate, all others kept", With: with, After: p.after(stepApplication, stepKey)})
 	p.login("$generation", roles)
-	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the key into the active slot of the keystore",
-		With: map[string]string{"generation": "$generation"}, After: p.after(stepLogin)})
+	if p.seen.Record.Active() != nil || p.seen.Slot.State == agent.KeyPresent {
+		p.step(agent.Step{ID: stepBoth, Action: WriteState, Plane: agent.Here, Title: "write the new certificate beside the old one into " + p.seen.File.Path, Why: "whichever key a reader finds in the active slot, its certificate is there",
+			With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation", "both": "true"}, After: []string{stepLogin}})
+	}
+	p.promote()
 	p.state()
+}
+
+func (p *planner) promote() {
+	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the key into the active slot of the keystore", Why: "what it held is kept beside",
+		With: map[string]string{"generation": "$generation"}, After: p.after(stepLogin, stepBoth)})
 }
 
 func plane(via string) agent.Plane {

@@ -91,7 +91,8 @@ type Place struct {
 	Path string `json:"path"`
 	Line int    `json:"line,omitempty"` // of the first occurrence, from 1
 	Kind Kind   `json:"kind"`
-	Why  string `json:"why,omitempty"` // why it cannot be purged, for Other
+	Why  string `json:"why,omitempty"`  // why it cannot be purged, for Other
+	Diff string `json:"diff,omitempty"` // what would be changed, the value hidden, for Edit
 }
 
 // Kind says what may be done to a place.

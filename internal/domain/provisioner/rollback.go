@@ -57,7 +57,7 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 		p.step(s)
 		last = []string{s.ID}
 	}
-	if e, begun := by[stepState]; begun {
+	if e, begun := firstOf(by, stepBoth, stepState); begun {
 		step(agent.Step{ID: "restore-state", Action: RestoreState, Plane: agent.Here, Title: "write the earlier values into " + p.seen.File.Path, With: map[string]string{"file": p.seen.File.Path, "before": e.Intent["before"]}})
 	}
 	if e, begun := by[stepPromote]; begun {
@@ -82,6 +82,16 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 	}
 	step(agent.Step{ID: "delete-key:" + id, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(id) + " from the keystore", Destroys: true,
 		With: map[string]string{"generation": id, "key": key.Intent["key"]}})
+}
+
+// firstOf is the entry of the first of those steps that has begun.
+func firstOf(by map[string]agent.Entry, ids ...string) (agent.Entry, bool) {
+	for _, id := range ids {
+		if e, ok := by[id]; ok {
+			return e, true
+		}
+	}
+	return agent.Entry{}, false
 }
 
 func imported(run agent.Run) bool {
@@ -111,7 +121,7 @@ func (p *planner) forward(gone []string) {
 			With: map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": agent.ViaOperator, "expected": keyIDs(p.seen.Application.Certificates)}})
 	}
 	p.login("$generation", nil)
-	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the earlier key into the active slot", With: map[string]string{"generation": "$generation"}, After: []string{stepLogin}})
+	p.promote()
 	p.state()
 	p.readBack()
 }
