@@ -18,7 +18,6 @@ import (
 	"math/big"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,45 +27,30 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/localcloud"
+	"github.com/leastkey/leastkey/internal/testkit/azcli"
 )
 
-// present tells whether az is there and runs. Without it the test fails, unless ALLOW_MISSING=1.
-func present(t *testing.T) bool {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "az", "version", "--output", "json").CombinedOutput()
-	if err == nil {
-		t.Logf("az is %s", strings.Join(strings.Fields(string(out)), " "))
-		return true
-	}
-	if os.Getenv("ALLOW_MISSING") == "1" {
-		t.Logf("missing: azure-cli (%v)", err)
-		return false
-	}
-	t.Fatalf("az does not run: %v\n%s\ninstall the Debian package azure-cli (it brings python3), or set ALLOW_MISSING=1 to go on without", err, out)
-	return false
-}
-
 func TestAz(t *testing.T) {
-	if !present(t) {
+	if !azcli.Present(t) {
 		return
 	}
 	h := up(t)
-	printed := h.leastkey(t, t.TempDir(), h.env, "cloud", "env", "--for", "az")
-	if printed.code != 0 {
-		t.Fatalf("leastkey cloud env: exit %d\n%s", printed.code, printed.stderr)
+	printed := h.leastkey(t, t.TempDir(), h.Env, "cloud", "env", "--for", "az")
+	if printed.Code != 0 {
+		t.Fatalf("leastkey cloud env: exit %d\n%s", printed.Code, printed.Stderr)
 	}
-	fresh := shell(t, h.env, printed.stdout)
-	again := shell(t, h.env, printed.stdout) // a second terminal, or the same one the next day
-	if again.dir != fresh.dir {
-		t.Errorf("the second time the folder is %s, not %s", again.dir, fresh.dir)
+	fresh := shell(t, h.Env, printed.Stdout)
+	again := shell(t, h.Env, printed.Stdout) // a second terminal, or the same one the next day
+	if again.Dir != fresh.Dir {
+		t.Errorf("the second time the folder is %s, not %s", again.Dir, fresh.Dir)
 	}
 	t.Run("sessions", func(t *testing.T) {
 		t.Run("a service principal sees what leastkey reports", func(t *testing.T) {
 			t.Parallel()
 			// The line that says how to log in is there to be copied.
 			op := h.operators["sp-operator"]
-			if line := "az login --service-principal -u " + op.AppID + " -p '" + op.CertificateFile + "' --tenant " + h.run.TenantID; !strings.Contains(printed.stdout, line+"\n") {
-				t.Errorf("cloud env does not say %q:\n%s", line, printed.stdout)
+			if line := "az login --service-principal -u " + op.AppID + " -p '" + op.CertificateFile + "' --tenant " + h.run.TenantID; !strings.Contains(printed.Stdout, line+"\n") {
+				t.Errorf("cloud env does not say %q:\n%s", line, printed.Stdout)
 			}
 			s := fresh.another(t)
 			s.application(t, h.run, op, h.run.TenantID)
@@ -89,7 +73,7 @@ func TestAz(t *testing.T) {
 			s, op := fresh.another(t), h.operators["sp-operator"]
 			s.application(t, h.run, op, "adfs")
 			var plan api.PlanAnswer
-			h.says(t, h.spec(t, "planned-only"), s.env, &plan, "plan", "--operator", "az", "-f", "leastkey.yaml")
+			h.says(t, h.spec(t, "planned-only"), s.Env, &plan, "plan", "--operator", "az", "-f", "leastkey.yaml")
 			if plan.As.ObjectID != op.ObjectID || plan.As.TenantID != h.run.TenantID || plan.As.Operator != "az" {
 				t.Errorf("the plan is made as %+v", plan.As)
 			}
@@ -176,7 +160,7 @@ func (h *house) certificate(t *testing.T, dir, agent string, keys json.RawMessag
 	var shown []credential
 	decode(t, "key credentials", string(keys), &shown)
 	var all []api.AgentStatus
-	h.says(t, dir, h.env, &all, "status", agent)
+	h.says(t, dir, h.Env, &all, "status", agent)
 	if len(all) != 1 || all[0].Record.Agent != agent || len(all[0].Record.Generations) != 1 {
 		t.Fatalf("leastkey status does not show one key of %s: %+v", agent, all)
 	}
@@ -281,18 +265,18 @@ func (h *house) operate(t *testing.T, s session) {
 		}
 	}
 	var plan api.PlanAnswer
-	h.says(t, dir, s.env, &plan, "plan", "--operator", "az", "-f", "leastkey.yaml")
+	h.says(t, dir, s.Env, &plan, "plan", "--operator", "az", "-f", "leastkey.yaml")
 	if plan.As.Operator != "az" || plan.As.ObjectID != admin.ObjectID || plan.As.TenantID != h.run.TenantID || plan.Plan.Empty() {
 		t.Errorf("the plan: as %+v, %d steps", plan.As, len(plan.Plan.Steps))
 	}
 	var report api.Report
-	h.says(t, dir, s.env, &report, "apply", "--operator", "az", "-f", "leastkey.yaml")
+	h.says(t, dir, s.Env, &report, "apply", "--operator", "az", "-f", "leastkey.yaml")
 	if report.Agent != agent || report.Digest != plan.Digest || report.Proof.Logins != 3 || report.Proof.PasswordCredentials+report.Proof.ForeignCredentials != 0 {
 		t.Errorf("the report: %+v", report)
 	}
-	again := h.leastkey(t, dir, s.env, "plan", "--operator", "az", "-f", "leastkey.yaml", "--exit-code")
-	if again.code != 0 {
-		t.Errorf("a plan after apply: exit %d\n%s%s", again.code, again.stdout, again.stderr)
+	again := h.leastkey(t, dir, s.Env, "plan", "--operator", "az", "-f", "leastkey.yaml", "--exit-code")
+	if again.Code != 0 {
+		t.Errorf("a plan after apply: exit %d\n%s%s", again.Code, again.Stdout, again.Stderr)
 	}
 	var owners []identity
 	s.ask(t, &owners, "ad", "app", "owner", "list", "--id", report.ApplicationID)
@@ -325,9 +309,9 @@ func (h *house) overreach(t *testing.T, s session) {
 	if !strings.Contains(said, "Insufficient privileges to complete the operation.") {
 		t.Errorf("az ad app update: %s", said)
 	}
-	denied := h.leastkey(t, h.spec(t, "denied"), s.env, "apply", "--operator", "az", "-f", "leastkey.yaml")
-	if denied.code != 4 || !strings.Contains(denied.stderr, "Authorization_RequestDenied") || !strings.Contains(denied.stderr, "leastkey: hint: a person needs the directory role Application Administrator") {
-		t.Errorf("leastkey apply as a reader: exit %d\n%s", denied.code, denied.stderr)
+	denied := h.leastkey(t, h.spec(t, "denied"), s.Env, "apply", "--operator", "az", "-f", "leastkey.yaml")
+	if denied.Code != 4 || !strings.Contains(denied.Stderr, "Authorization_RequestDenied") || !strings.Contains(denied.Stderr, "leastkey: hint: a person needs the directory role Application Administrator") {
+		t.Errorf("leastkey apply as a reader: exit %d\n%s", denied.Code, denied.Stderr)
 	}
 	var apps []identity
 	if s.ask(t, &apps, "ad", "app", "list", "--display-name", "denied"); len(apps) != 0 {
@@ -348,15 +332,15 @@ func (h *house) wrongTenant(t *testing.T) {
 	must(t, other.Listen(t.Context()))
 	printed, err := other.Run().EnvFor("az")
 	must(t, err)
-	s := shell(t, h.env, printed)
+	s := shell(t, h.Env, printed)
 	s.application(t, other.Run(), operators(t, other.Run())["sp-operator"], tenant)
 
 	dir, before := h.spec(t, "misdirected"), h.requests(t)
 	apply := func(want, hint string) {
 		t.Helper()
-		r := h.leastkey(t, dir, s.env, "apply", "--operator", "az", "-f", "leastkey.yaml", "--yes")
-		if r.code != 1 || !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "leastkey: hint: "+hint) || !strings.Contains(r.stderr, h.run.TenantID) {
-			t.Errorf("leastkey apply: exit %d, without %q or %q\n%s", r.code, want, hint, r.stderr)
+		r := h.leastkey(t, dir, s.Env, "apply", "--operator", "az", "-f", "leastkey.yaml", "--yes")
+		if r.Code != 1 || !strings.Contains(r.Stderr, want) || !strings.Contains(r.Stderr, "leastkey: hint: "+hint) || !strings.Contains(r.Stderr, h.run.TenantID) {
+			t.Errorf("leastkey apply: exit %d, without %q or %q\n%s", r.Code, want, hint, r.Stderr)
 		}
 	}
 	apply("AADSTS500011", `in this shell: eval "$(leastkey cloud env --for az)"`) // the other tenant knows nothing of that name
@@ -375,7 +359,7 @@ func (h *house) wrongTenant(t *testing.T) {
 		t.Errorf("requests have reached Graph or ARM: %v", after[len(before):])
 	}
 	var ledger []api.LedgerEntry
-	h.says(t, t.TempDir(), h.env, &ledger, "ledger", "show")
+	h.says(t, t.TempDir(), h.Env, &ledger, "ledger", "show")
 	if last := ledger[len(ledger)-1]; last.Allowed || last.Subject != "misdirected" || !strings.Contains(last.Detail, tenant) {
 		t.Errorf("the ledger ends with %+v", last)
 	}
