@@ -79,7 +79,7 @@ func TestWhatAPersonSeesFollowsTheirRoles(t *testing.T) {
 		{"a reader's permissions are one entry", reader, "GET", rg + "/providers/Microsoft.Authorization/permissions", 200, "", 1},
 		{"permissions exist below a resource too", reader, "GET", vaultID + "/providers/Microsoft.Authorization/permissions", 200, "", 1},
 		{"permissions do not exist at a subscription", owner, "GET", sub + "/providers/Microsoft.Authorization/permissions", 404, "NotFound", 0},
-		{"providers", owner, "GET", sub + "/providers", 200, "", 8},
+		{"providers", owner, "GET", sub + "/providers", 200, "", 9},
 		{"registering a provider", owner, "POST", sub + "/providers/Microsoft.KeyVault/register", 200, "", 0},
 		{"registering a provider without the right", reader, "POST", sub + "/providers/Microsoft.KeyVault/register", 403, "AuthorizationFailed", 0},
 		{"an unknown path", owner, "GET", "/elsewhere", 404, "NotFound", 0},

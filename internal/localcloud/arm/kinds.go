@@ -16,6 +16,7 @@ const (
 	vaultType      = "Microsoft.KeyVault/vaults"
 	identityType   = "Microsoft.ManagedIdentity/userAssignedIdentities"
 	federationType = identityType + "/federatedIdentityCredentials"
+	machineType    = "Microsoft.Compute/virtualMachines" // there for its identities: nothing runs
 )
 
 // kind is a resource type that the local cloud keeps: those that agents and their deployments use.
@@ -25,20 +26,43 @@ type kind struct {
 	Name     *regexp.Regexp // nil takes any name
 	Fill     func(s *Service, r *Resource)
 	Require  []string // properties that a PUT must bring
+	Work     work
+	ETag     bool // what is shown carries an etag
+}
+
+// work is how a type's provider tells of a change that takes a while: in provisioningState only while it is at work, or also as an
+// operation to ask for. The zero work is done at once.
+type work struct {
+	Making, Changing string // provisioningState meanwhile; "" is done at once
+	Patched          int    // status of the answer to a PATCH; 0 is 200
+	Watched          bool   // PUT, PATCH and DELETE send the client to an operation
+}
+
+// state is provisioningState after a change, "" for one that is done at once.
+func (w work) state(method string, found bool) string {
+	switch {
+	case !found:
+		return w.Making
+	case method == http.MethodPatch && w.Patched == 0:
+		return ""
+	}
+	return w.Changing
 }
 
 func (k kind) namespace() string { ns, _, _ := strings.Cut(k.Type, "/"); return ns }
 
 // kinds is the table of types. Names follow Microsoft's "Naming rules and restrictions for Azure resources", shapes the REST
-// specifications of the versions of 2024 and 2025.
+// specifications of the versions of 2024 and 2025: so do Work and ETag, whose etags are there to be read, as no operation of these types
+// takes If-Match.
 var kinds = []kind{
-	{Type: "Microsoft.App/containerApps", Versions: strings.Fields(appVersions), Name: regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`), Fill: fillContainerApp},
-	{Type: "Microsoft.App/managedEnvironments", Versions: strings.Fields(appVersions), Fill: fillEnvironment},
-	{Type: "Microsoft.App/sessionPools", Versions: strings.Fields(poolVersions), Fill: fillSessionPool},
-	{Type: "Microsoft.BotService/botServices", Versions: strings.Fields(botVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: succeeded},
-	{Type: "Microsoft.CognitiveServices/accounts", Versions: strings.Fields(accountVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: fillAccount},
-	{Type: "Microsoft.ContainerRegistry/registries", Versions: strings.Fields(registryVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9]{5,50}$`), Fill: fillRegistry},
-	{Type: vaultType, Versions: strings.Fields(vaultVersions), Name: regexp.MustCompile(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), Fill: fillVault, Require: []string{"tenantId", "sku"}},
+	{Type: "Microsoft.App/containerApps", Versions: strings.Fields(appVersions), Name: regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`), Fill: fillContainerApp, Work: work{"InProgress", "InProgress", http.StatusAccepted, true}},
+	{Type: "Microsoft.App/managedEnvironments", Versions: strings.Fields(appVersions), Fill: fillEnvironment, Work: work{"InitializationInProgress", "Waiting", http.StatusAccepted, true}},
+	{Type: "Microsoft.App/sessionPools", Versions: strings.Fields(poolVersions), Fill: fillSessionPool, Work: work{"InProgress", "InProgress", http.StatusAccepted, true}},
+	{Type: "Microsoft.BotService/botServices", Versions: strings.Fields(botVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: succeeded, ETag: true},
+	{Type: "Microsoft.CognitiveServices/accounts", Versions: strings.Fields(accountVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,63}$`), Fill: fillAccount, ETag: true},
+	{Type: machineType, Versions: strings.Fields(machineVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9_]([\w.-]{0,62}[a-zA-Z0-9_])?$`), Fill: fillMachine},
+	{Type: "Microsoft.ContainerRegistry/registries", Versions: strings.Fields(registryVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9]{5,50}$`), Fill: fillRegistry, Work: work{"Creating", "Updating", http.StatusOK, true}},
+	{Type: vaultType, Versions: strings.Fields(vaultVersions), Name: regexp.MustCompile(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), Fill: fillVault, Require: []string{"tenantId", "sku"}, Work: work{Making: "RegisteringDns"}},
 	{Type: identityType, Versions: strings.Fields(identityVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,127}$`)},
 	{Type: federationType, Versions: strings.Fields(identityVersions), Name: regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,119}$`)},
 }
@@ -103,6 +127,11 @@ func fillAccount(s *Service, r *Resource) {
 	def(r, "publicNetworkAccess", "Enabled")
 }
 
+func fillMachine(s *Service, r *Resource) {
+	succeeded(s, r)
+	def(r, "vmId", s.env.NewID())
+}
+
 func fillRegistry(s *Service, r *Resource) {
 	succeeded(s, r)
 	def(r, "loginServer", strings.ToLower(r.Name)+".azurecr.io")
@@ -141,7 +170,7 @@ func (s *Service) providers(v replica.View, c *call) reply {
 		}
 	}
 	var found []object
-	for _, ns := range []string{authorization, "Microsoft.Resources"} {
+	for _, ns := range []string{authorization, managementNS, graphNS, "Microsoft.Resources"} {
 		found = append(found, object{"id": prefix + ns, "namespace": ns, "registrationState": "Registered", "registrationPolicy": "RegistrationFree", "resourceTypes": []object{}})
 	}
 	for _, k := range kinds {

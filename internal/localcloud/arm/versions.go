@@ -20,6 +20,13 @@ var providerVersions = map[string]string{ // by type, lower case
 	"microsoft.authorization/roleassignmentschedules":          scheduleVersions,
 	"microsoft.authorization/roleassignmentscheduleinstances":  scheduleVersions,
 	"microsoft.managedidentity/identities":                     identityVersions,
+	"microsoft.authorization/classicadministrators":            "2015-07-01 2015-06-01",
+	"microsoft.keyvault/managedhsms":                           vaultVersions,
+	"microsoft.keyvault/deletedmanagedhsms":                    vaultVersions,
+	"microsoft.management/managementgroups":                    managementVersions,
+	"microsoft.management/getentities":                         managementVersions,
+	"microsoft.management/checknameavailability":               managementVersions,
+	"microsoft.resourcegraph/resources":                        "2024-04-01 2022-10-01 2021-03-01 2021-06-01-preview 2020-04-01-preview 2019-04-01 2018-09-01-preview",
 	"microsoft.keyvault/deletedvaults":                         vaultVersions,
 	"microsoft.keyvault/locations/deletedvaults":               vaultVersions,
 	"microsoft.keyvault/checknameavailability":                 vaultVersions,
@@ -28,11 +35,12 @@ var providerVersions = map[string]string{ // by type, lower case
 const (
 	scheduleVersions = "2020-10-01 2020-10-01-preview"
 	appVersions      = "2025-07-01 2025-02-02-preview 2025-01-01 2024-10-02-preview 2024-08-02-preview 2024-03-01 2024-02-02-preview 2023-11-02-preview 2023-08-01-preview 2023-05-02-preview 2023-05-01 2023-04-01-preview 2022-11-01-preview 2022-10-01 2022-06-01-preview 2022-03-01 2022-01-01-preview"
+	machineVersions  = "2025-04-01 2024-11-01 2024-07-01 2024-03-01 2023-09-01 2023-07-01 2023-03-01 2022-11-01 2022-08-01 2022-03-01 2021-11-01 2021-07-01 2021-04-01 2021-03-01 2020-12-01 2020-06-01 2019-12-01 2019-07-01 2019-03-01 2018-10-01 2018-06-01 2017-12-01"
 	poolVersions     = "2025-07-01 2025-02-02-preview 2025-01-01 2024-10-02-preview 2024-08-02-preview 2024-02-02-preview"
 	botVersions      = "2023-09-15-preview 2022-09-15 2022-06-15-preview 2021-05-01-preview 2021-03-01 2020-06-02 2018-07-12 2017-12-01"
 	accountVersions  = "2025-06-01 2025-04-01-preview 2024-10-01 2024-06-01-preview 2024-04-01-preview 2023-10-01-preview 2023-05-01 2022-12-01 2022-10-01 2022-03-01 2021-10-01 2021-04-30 2017-04-18"
 	registryVersions = "2025-04-01 2025-03-01-preview 2024-11-01-preview 2023-11-01-preview 2023-08-01-preview 2023-07-01 2023-06-01-preview 2023-01-01-preview 2022-12-01 2022-02-01-preview 2021-12-01-preview 2021-09-01 2021-08-01-preview 2021-06-01-preview 2020-11-01-preview 2019-05-01 2017-10-01"
-	vaultVersions    = "2025-05-01 2024-12-01-preview 2024-11-01 2024-04-01-preview 2023-07-01 2023-02-01 2022-11-01 2022-07-01 2022-02-01-preview 2021-11-01-preview 2021-10-01 2021-06-01-preview 2021-04-01-preview 2020-04-01-preview 2019-09-01 2018-02-14 2018-02-14-preview 2016-10-01 2015-06-01"
+	vaultVersions    = "2026-02-01 2025-05-01 2024-12-01-preview 2024-11-01 2024-04-01-preview 2023-07-01 2023-02-01 2022-11-01 2022-07-01 2022-02-01-preview 2021-11-01-preview 2021-10-01 2021-06-01-preview 2021-04-01-preview 2020-04-01-preview 2019-09-01 2018-02-14 2018-02-14-preview 2016-10-01 2015-06-01"
 	identityVersions = "2025-01-31-preview 2024-11-30 2023-07-31-preview 2023-01-31 2022-01-31-preview 2021-09-30-preview 2018-11-30 2015-08-31-preview"
 
 	// Those of ARM's own operations are not of a provider, and refused in other words.

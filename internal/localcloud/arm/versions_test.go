@@ -37,7 +37,7 @@ func TestVersionsOfTheAPI(t *testing.T) {
 		{"a group does not have a version of role assignments", rg, "2022-04-01", invalid},
 		{"subscriptions do not have a version of groups", "/subscriptions", "2025-04-01", invalid},
 		{"providers do not have a version of tomorrow", sub + "/providers", "2099-01-01", invalid},
-		{"a type that is not kept is not found whatever the version", rg + "/providers/Microsoft.Compute/virtualMachines", "2099-01-01", "InvalidResourceNamespace"},
+		{"a type that is not kept is not found whatever the version", rg + "/providers/Microsoft.Storage/storageAccounts", "2099-01-01", "InvalidResourceNamespace"},
 	} {
 		t.Run(row.sentence, func(t *testing.T) {
 			a := f.send("GET", row.path+"?api-version="+url.QueryEscape(row.version), nil, "Bearer "+f.token(owner, nil), false)
