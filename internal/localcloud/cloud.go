@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/leastkey/leastkey/internal/localcloud/jwks"
 	"github.com/leastkey/leastkey/internal/localcloud/service"
 )
 
@@ -32,9 +33,13 @@ type Cloud struct {
 
 	gates     map[string]gate                 // by in-process host
 	listening atomic.Pointer[map[string]gate] // by host and port
+	identity  atomic.Pointer[map[string]gate] // managed-identity endpoints, by in-process host and by host and port
+
+	issuers *jwks.Fetcher // of outside issuers' keys
 
 	mu     sync.Mutex // guards what follows, and makes Reset, Listen, SetKnobs and Close one after the other
 	net    *network   // nil until Listen
+	msi    identities
 	closed bool
 }
 
@@ -49,12 +54,18 @@ func New(cfg Config) (*Cloud, error) {
 			return nil, err
 		}
 	}
-	c := &Cloud{cfg: cfg, ids: newSource(cfg.Seed, 1<<63)}
+	issuers, err := jwks.New(cfg.Now, cfg.IssuerCAs...)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cloud{cfg: cfg, ids: newSource(cfg.Seed, 1<<63), issuers: issuers}
 	c.knobs.Store(&cfg.Knobs)
 	c.listening.Store(&map[string]gate{})
+	c.identity.Store(&map[string]gate{})
 	c.inProcess()
 	if err := c.open(); err != nil {
 		c.unlock()
+		c.issuers.Close()
 		return nil, err
 	}
 	return c, nil
@@ -135,6 +146,8 @@ func (c *Cloud) Close() error {
 	}
 	c.closed = true
 	err := c.log.close() // first: it ends the answers that follow the log
+	c.issuers.Close()    // then the answers that wait for an issuer
+	c.msi.close(c)
 	if c.net != nil {
 		err = errors.Join(err, c.net.close())
 	}
@@ -156,6 +169,7 @@ func (c *Cloud) Reset() error {
 		return err
 	}
 	c.world.Store(w)
+	c.msi.close(c) // whose resources are gone
 	if c.net != nil {
 		return c.net.announce(c)
 	}

@@ -63,8 +63,11 @@ type Config struct {
 
 	SigningKey  *rsa.PrivateKey // of tokens; nil means the one beside StateFile, or a fresh one. Sharing one saves tests the time to make it
 	OperatorKey *rsa.PrivateKey // of sp-operator; nil means the one in RunDir, or a fresh one. Without key and RunDir there is no sp-operator
-	// FetchJWKS reads the keys of an outside issuer for federated credentials; nil means that no outside issuer can be reached.
+	// FetchJWKS reads the keys of an outside issuer for federated credentials, by key id. nil means that they are fetched over https once
+	// the cloud listens; a cloud that is only in process asks nobody, and answers as if no outside issuer could be reached.
 	FetchJWKS func(ctx context.Context, issuer string) (map[string]crypto.PublicKey, error)
+	// IssuerCAs are certificate authorities, in PEM, that outside issuers may have besides those of the system.
+	IssuerCAs [][]byte
 
 	Now func() time.Time // nil means time.Now
 	Log io.Writer        // what a person should see: addresses, warnings, broken handshakes; nil means nowhere

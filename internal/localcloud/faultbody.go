@@ -15,6 +15,8 @@ const (
 	planeGraph = "graph"
 	planeARM   = "arm"
 	planeVault = "vault"
+
+	planeIdentity = "identity" // the managed-identity endpoints
 )
 
 // refuse answers a throttled or failed request in the words of the plane.
@@ -29,6 +31,8 @@ func refuse(w http.ResponseWriter, r *http.Request, plane string, f fault, now t
 		refuseGraph(w, r, f, now, id)
 	case planeVault:
 		refuseVault(w, f, id)
+	case planeIdentity:
+		refuseIdentity(w, f, id)
 	default:
 		refuseARM(w, f, id)
 	}
@@ -108,4 +112,15 @@ func refuseVault(w http.ResponseWriter, f fault, id string) {
 	}
 	w.Header().Set("x-ms-request-id", id)
 	service.JSON(w, f.status, map[string]any{"error": map[string]any{"code": code, "message": text}})
+}
+
+// refuseIdentity: see "How to use managed identities for Azure resources on an Azure VM to acquire an access token", "Error handling".
+// The members of App Service's errors stand beside those of IMDS.
+func refuseIdentity(w http.ResponseWriter, f fault, id string) {
+	code, text := "too_many_requests", "Too many requests"
+	if f.status != http.StatusTooManyRequests {
+		code, text = "unknown", "Failed to retrieve token from the Active directory."
+	}
+	w.Header().Set("x-ms-request-id", id)
+	service.JSON(w, f.status, map[string]any{"error": code, "error_description": text, "statusCode": f.status, "message": text})
 }

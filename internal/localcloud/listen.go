@@ -167,13 +167,17 @@ func (n *network) announce(c *Cloud) error {
 }
 
 func (n *network) serve(c *Cloud, l net.Listener, h http.Handler, conf *tls.Config) {
+	n.servers = append(n.servers, serveOn(c, l, h, conf, &n.serving))
+}
+
+// serveOn serves a listener, over TLS if there is a configuration for it, until the server is shut down.
+func serveOn(c *Cloud, l net.Listener, h http.Handler, conf *tls.Config, serving *sync.WaitGroup) *http.Server {
 	s := &http.Server{
 		Handler: h, TLSConfig: conf.Clone(),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 256 << 10,
 		ErrorLog: log.New(c.cfg.Log, "local cloud: ", 0),
 	}
-	n.servers = append(n.servers, s)
-	n.serving.Go(func() {
+	serving.Go(func() {
 		var err error
 		if conf == nil {
 			err = s.Serve(l)
@@ -184,6 +188,7 @@ func (n *network) serve(c *Cloud, l net.Listener, h http.Handler, conf *tls.Conf
 			fmt.Fprintf(c.cfg.Log, "local cloud: %v\n", err)
 		}
 	})
+	return s
 }
 
 // close removes the run file first, so that nobody is sent to a cloud that is going; requests under way get a moment to end.
@@ -195,10 +200,17 @@ func (n *network) close() error {
 	if n.stop != nil {
 		n.stop()
 	}
+	shutdown(n.servers)
+	n.serving.Wait()
+	return err
+}
+
+// shutdown ends servers; requests under way get a moment.
+func shutdown(servers []*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	var ending sync.WaitGroup
-	for _, s := range n.servers {
+	for _, s := range servers {
 		ending.Go(func() {
 			if s.Shutdown(ctx) != nil {
 				_ = s.Close() // what is left is cut
@@ -206,8 +218,6 @@ func (n *network) close() error {
 		})
 	}
 	ending.Wait()
-	n.serving.Wait()
-	return err
 }
 
 // bind takes the wanted port; without one, that of the last run if it is free, else any.

@@ -37,6 +37,7 @@ type State struct {
 //	GET   /state                          counts
 //	POST  /reset                          forgets everything; answers with the new instance
 //	POST  /devicecode/approve             {"user_code", "upn"}: the user enters the code that a device shows
+//	POST  /identities                     {"resource"}: gives an Azure resource its managed-identity endpoint
 type management struct {
 	c     *Cloud
 	token Credential
@@ -67,6 +68,8 @@ func (m management) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.reset(w)
 	case "POST /devicecode/approve":
 		m.approve(w, r)
+	case "POST /identities":
+		m.identity(w, r)
 	default:
 		complain(w, http.StatusNotFound, errors.New("there is no such thing in the management API"))
 	}
@@ -158,6 +161,22 @@ func (m management) approve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (m management) identity(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		Resource string `json:"resource"`
+	}
+	if err := service.Body(r, &asked); err != nil {
+		complain(w, http.StatusBadRequest, err)
+		return
+	}
+	i, err := m.c.Identity(asked.Resource)
+	if err != nil {
+		complain(w, identityStatus(err), err)
+		return
+	}
+	service.JSON(w, http.StatusOK, i.document())
 }
 
 // State counts the directory's objects and the requests.

@@ -82,6 +82,34 @@ func (m *Management) ApproveDevice(ctx context.Context, userCode, upn string) er
 	return m.call(ctx, http.MethodPost, "/devicecode/approve", body, nil)
 }
 
+// Identity gives a resource its managed-identity endpoint. Beside a [*RefusedError], the errors are those of the connection.
+func (m *Management) Identity(ctx context.Context, resource string) (Identity, error) {
+	body, err := json.Marshal(map[string]string{"resource": resource})
+	if err != nil {
+		return Identity{}, err
+	}
+	var d identityJSON
+	err = m.call(ctx, http.MethodPost, "/identities", body, &d)
+	return d.identity(), err
+}
+
+// RefusedError is a request that the management API refuses.
+type RefusedError struct {
+	Request string // method and path
+	Status  int
+	Reason  string
+}
+
+// Error implements error.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("local cloud: %s: %d %s", e.Request, e.Status, e.Reason)
+}
+
+// Is makes the reasons why a resource has no managed-identity endpoint known on this side of the API too.
+func (e *RefusedError) Is(target error) bool {
+	return strings.HasSuffix(e.Request, " /identities") && e.Status != http.StatusInternalServerError && e.Status == identityStatus(target)
+}
+
 // Requests gives each to the requests after number since; with follow it goes on until ctx or the cloud ends.
 func (m *Management) Requests(ctx context.Context, since uint64, follow bool, each func(Request) error) error {
 	path := "/log?since=" + strconv.FormatUint(since, 10)
@@ -138,5 +166,5 @@ func (m *Management) send(ctx context.Context, method, path string, body []byte)
 		Error string `json:"error"`
 	}
 	_ = json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said) // an empty text says as much
-	return nil, fmt.Errorf("local cloud: %s %s: %d %s", method, path, resp.StatusCode, said.Error)
+	return nil, &RefusedError{method + " " + path, resp.StatusCode, said.Error}
 }

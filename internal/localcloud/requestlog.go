@@ -17,7 +17,7 @@ import (
 type Request struct {
 	N       uint64    `json:"n"` // counts from 1 since the cloud was made
 	Time    time.Time `json:"time"`
-	Plane   string    `json:"plane"` // login, graph, arm or vault
+	Plane   string    `json:"plane"` // login, graph, arm, vault or identity
 	Vault   string    `json:"vault,omitempty"`
 	Method  string    `json:"method"`
 	URL     string    `json:"url"`             // path and query
@@ -209,7 +209,8 @@ func shown(u *url.URL) string {
 func harmless(name string) bool {
 	switch name {
 	case "$filter", "$select", "$top", "$expand", "$count", "$orderby", "$search", "$skip", "$skiptoken", "$format",
-		"api-version", "maxresults", "authorization_endpoint", "resource":
+		"api-version", "maxresults", "authorization_endpoint", "resource",
+		"client_id", "object_id", "principal_id", "msi_res_id", "mi_res_id": // which managed identity is meant
 		return true
 	}
 	return false

@@ -111,14 +111,18 @@ func requestID(h http.Header) string {
 	return ""
 }
 
-// handlerOf is the gate of an in-process host or of an address that the cloud listens on; nil if there is none.
-func (c *Cloud) handlerOf(host string) http.Handler {
+// handlerOf is the gate of an in-process host or of an address that the cloud listens on, nil if there is none, and the scheme under
+// which it is served.
+func (c *Cloud) handlerOf(host string) (h http.Handler, scheme string) {
 	host = strings.ToLower(host)
 	if g, ok := c.gates[strings.TrimSuffix(host, ":443")]; ok {
-		return g
+		return g, "https"
 	}
 	if g, ok := (*c.listening.Load())[host]; ok {
-		return g
+		return g, "https"
 	}
-	return nil
+	if g, ok := (*c.identity.Load())[strings.TrimSuffix(host, ":80")]; ok {
+		return g, "http"
+	}
+	return nil, "https"
 }

@@ -19,7 +19,8 @@ const (
 )
 
 // Transport calls the cloud's handlers in the caller's own goroutine, without a socket. It answers for the .leastkey.test hosts and,
-// once the cloud listens, for its real addresses; every other host does not exist. A connection that a knob cuts is an error that
+// once the cloud listens, for its real addresses; every other host does not exist. All are https, but for the managed-identity
+// endpoints, which are plain http as in Azure. A connection that a knob cuts is an error that
 // wraps [io.ErrUnexpectedEOF].
 func (c *Cloud) Transport() http.RoundTripper { return transport{c} }
 
@@ -34,10 +35,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if r.URL.Scheme != "https" {
-		return nil, fmt.Errorf("local cloud: %s is served over https only", r.URL.Host)
+	h, scheme := t.c.handlerOf(r.URL.Host)
+	if scheme != r.URL.Scheme {
+		return nil, fmt.Errorf("local cloud: %s is served over %s only", r.URL.Host, scheme)
 	}
-	h := t.c.handlerOf(r.URL.Host)
 	if h == nil {
 		return nil, &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}
 	}

@@ -28,7 +28,7 @@ type world struct {
 	store     *replica.Store
 	dir       *directory.Directory
 	env       service.Env
-	login     *entra.Service
+	login     *entra.Service // of the login host, and what signs the managed identities' tokens
 	graph     http.Handler
 	arm       http.Handler
 	rbac      *arm.Service
@@ -167,7 +167,7 @@ func (c *Cloud) emptyWorld(instance string, key *rsa.PrivateKey, life uint64) (*
 	}
 	w := &world{instance: instance, store: store, dir: dir, env: env, vaults: map[string]http.Handler{}}
 	w.login = entra.New(env)
-	w.login.FetchJWKS = c.cfg.FetchJWKS
+	w.login.IssuerKey = c.issuerKey
 	w.graph = graph.New(env)
 	w.rbac = arm.New(env)
 	w.arm = withMetadata(c, w.rbac)

@@ -8,7 +8,7 @@ package entra
 
 import (
 	"context"
-	"crypto"
+	"crypto/rsa"
 	"html/template"
 	"net/http"
 	"strings"
@@ -19,10 +19,10 @@ import (
 
 // Service is the http.Handler of the login host. It may be used by many goroutines; set its fields before the first request.
 type Service struct {
-	// FetchJWKS reads the signing keys of an outside issuer, by key id, for assertions of federated credentials. nil means that no
-	// outside issuer can be reached, which the service answers as Entra does (AADSTS50166). Assertions that this cloud issued itself
-	// need no fetch.
-	FetchJWKS func(ctx context.Context, issuer string) (map[string]crypto.PublicKey, error)
+	// IssuerKey finds the key with which an outside issuer signs under a key id, for assertions of federated credentials. An error that
+	// is jwks.ErrNoKey says that the issuer was asked and has none. nil means that no outside issuer can be reached, which the service
+	// answers as Entra does (AADSTS50166). Assertions that this cloud issued itself ask nobody.
+	IssuerKey func(ctx context.Context, issuer, kid string) (*rsa.PublicKey, error)
 
 	// AllowReplay turns off the refusal of a client assertion that was used before for the same resource; nil means refuse.
 	AllowReplay func() bool

@@ -2,7 +2,6 @@ package entra
 
 import (
 	"context"
-	"crypto/rsa"
 	"errors"
 	"net/http"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
+	"github.com/leastkey/leastkey/internal/localcloud/jwks"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -19,12 +19,15 @@ const exchangeAudience = "api://AzureADTokenExchange"
 const federationHelp = "Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
 
 // byFederation verifies an assertion that another issuer signed, against the federated credentials of the client. Issuer, subject and
-// audience are compared exactly, case included (Microsoft, "Workload identity federation: important considerations").
+// audience are compared exactly, case included (Microsoft, "Workload identity federation: important considerations"). Nobody is asked for
+// keys before all three match, so that only issuers which a federated credential names are ever asked. Up to 2024 one code, AADSTS70021,
+// stood for the three; clients that look for it in the text find it at the beginning of each.
 func (s *Service) byFederation(ctx context.Context, a *assertion, c client) *failure {
 	if len(c.federated) == 0 {
 		return badClient(70025, "The client '%s'(%s) has no configured federated identity credentials.", c.id, c.name())
 	}
-	left := slices.DeleteFunc(slices.Clone(c.federated), func(f directory.FederatedCredential) bool { return f.Issuer != a.claims.Issuer })
+	issuer := s.oneName(a.claims.Issuer)
+	left := slices.DeleteFunc(slices.Clone(c.federated), func(f directory.FederatedCredential) bool { return s.oneName(f.Issuer) != issuer })
 	if len(left) == 0 {
 		return badClient(700211, "No matching federated identity record found for presented assertion issuer '%s'. %s", a.claims.Issuer, federationHelp)
 	}
@@ -35,21 +38,40 @@ func (s *Service) byFederation(ctx context.Context, a *assertion, c client) *fai
 	if !slices.ContainsFunc(left, func(f directory.FederatedCredential) bool { return f.Subject == a.claims.Subject }) {
 		return badClient(700213, "No matching federated identity record found for presented assertion subject '%s'. %s", a.claims.Subject, federationHelp)
 	}
-	if a.claims.Issuer == s.env.Auth.Issuer("2.0") || a.claims.Issuer == s.env.Auth.Issuer("1.0") {
+	if issuer == s.env.Auth.Issuer("2.0") || issuer == s.env.Auth.Issuer("1.0") {
 		return s.ownToken(a)
 	}
-	if s.FetchJWKS == nil {
+	return s.outsideToken(ctx, a)
+}
+
+// oneName gives the one name of an issuer that has several: this cloud's login service is also meant where a federated credential names
+// Entra's own issuer for the tenant, as one that was written for the real cloud does.
+func (s *Service) oneName(issuer string) string {
+	switch tenant := s.env.Dir.Tenant.ID; issuer {
+	case "https://login.microsoftonline.com/" + tenant + "/v2.0":
+		return s.env.Auth.Issuer("2.0")
+	case "https://sts.windows.net/" + tenant + "/":
+		return s.env.Auth.Issuer("1.0")
+	}
+	return issuer
+}
+
+// outsideToken verifies an assertion with the key of its issuer.
+func (s *Service) outsideToken(ctx context.Context, a *assertion) *failure {
+	if a.header.KeyID == "" {
+		return badClient(5002723, "Invalid JWT token. No certificate SHA-1 thumbprint, certificate SHA-256 thumbprint, nor keyId specified in token header.")
+	}
+	if s.IssuerKey == nil {
 		return unreachableIssuer()
 	}
-	keys, err := s.FetchJWKS(ctx, a.claims.Issuer)
-	if err != nil {
+	key, err := s.IssuerKey(ctx, a.claims.Issuer, a.header.KeyID)
+	switch {
+	case errors.Is(err, jwks.ErrNoKey):
+		// As reported in azure-workload-identity issue 1232 (2024).
+		return badClient(7000272, "The certificate with identifier %s used to sign the federated credential could not be found in the metadata of identity provider %s. Please validate that your Identity Provider's metadata exposes the key used to sign the incoming token.", a.header.KeyID, a.claims.Issuer)
+	case err != nil:
 		return unreachableIssuer()
-	}
-	key, ok := keys[a.header.KeyID].(*rsa.PublicKey)
-	if !ok {
-		return invalidAssertion("The key was not found.")
-	}
-	if !a.signedBy(key) {
+	case !a.signedBy(key):
 		return invalidAssertion("The provided signature value did not match the expected signature value.")
 	}
 	return a.timely(s.env.Now())
@@ -83,7 +105,7 @@ func (s *Service) ownToken(a *assertion) *failure {
 func (s *Service) managedIdentity(id string) (is bool) {
 	s.env.Dir.Store.Primary(func(v replica.View) {
 		sp, found := s.env.Dir.ServicePrincipals.Get(v, id)
-		is = found && sp.Live() && sp.ServicePrincipalType == "ManagedIdentity"
+		is = found && sp.Live() && sp.ServicePrincipalType == managedIdentityType
 	})
 	return is
 }
@@ -98,7 +120,8 @@ func meets(credential []string, claim audience) bool {
 	})
 }
 
-// unreachableIssuer is what people report when the issuer's discovery document cannot be fetched.
+// unreachableIssuer is what people report when the issuer's discovery document cannot be fetched or is none. The same text comes with
+// three codes, 90061 (2022), 50166 (2022 to 2024) and 501661 (2023 on); which of them means what is not documented.
 func unreachableIssuer() *failure {
 	return fail(http.StatusBadRequest, "invalid_request", 50166, "Request to External OIDC endpoint failed.")
 }

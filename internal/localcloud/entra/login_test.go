@@ -2,10 +2,11 @@ package entra
 
 import (
 	"context"
-	"crypto"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +23,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
+	"github.com/leastkey/leastkey/internal/localcloud/jwks"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -203,9 +205,10 @@ func TestFederatedCredentials(t *testing.T) {
 		return w.post(tokenPath, w.assertionForm(j.sign(), armScope))
 	}
 	want(t, "an issuer that cannot be reached", outside(nil).code(), 50166)
-	w.FetchJWKS = func(_ context.Context, iss string) (map[string]crypto.PublicKey, error) {
+	w.IssuerKey = func(_ context.Context, iss, kid string) (*rsa.PublicKey, error) {
 		want(t, "fetched issuer", iss, issuer)
-		return map[string]crypto.PublicKey{"k1": &otherKey().PublicKey}, nil
+		want(t, "key id", kid, "k1")
+		return &otherKey().PublicKey, nil
 	}
 	got := outside(nil)
 	want(t, "a good assertion", got.status, 200)
@@ -221,16 +224,27 @@ func TestFederatedCredentials(t *testing.T) {
 	want(t, "another audience", outside(map[string]any{"aud": "api://other"}).code(), 700212)
 	want(t, "another subject", outside(map[string]any{"sub": "repo:a/B"}).code(), 700213)
 	want(t, "an expired one", outside(map[string]any{"exp": w.now().Unix() - 400}).code(), 700024)
-	w.FetchJWKS = func(context.Context, string) (map[string]crypto.PublicKey, error) {
-		return map[string]crypto.PublicKey{"k1": &clientKey().PublicKey}, nil
-	}
+	w.IssuerKey = func(context.Context, string, string) (*rsa.PublicKey, error) { return &clientKey().PublicKey, nil }
 	want(t, "a forged one", outside(nil).code(), 50013)
+	w.IssuerKey = func(context.Context, string, string) (*rsa.PublicKey, error) { return nil, jwks.ErrNoKey }
+	want(t, "one by a key that the issuer does not show", outside(nil).code(), 7000272)
+	w.IssuerKey = func(context.Context, string, string) (*rsa.PublicKey, error) { return nil, errors.New("timeout") }
+	want(t, "one of an issuer that does not answer", outside(nil).code(), 50166)
 
 	// A managed identity's token for the exchange stands for it, and may be sent again.
 	for range 2 {
 		got := w.post(tokenPath, w.assertionForm(identity.text("access_token"), armScope))
 		want(t, "a managed identity's token", got.status, 200)
 	}
+	w.write(func(tx replica.Tx) { // a federated credential that was written for the real cloud
+		for _, f := range w.dir.FederatedCredentials.By(tx.View, "parent", "obj-"+appA) {
+			if f.Issuer == w.env.Auth.Issuer("2.0") {
+				f.Issuer = "https://login.microsoftonline.com/" + tenantID + "/v2.0"
+				w.dir.FederatedCredentials.Put(tx, f.ID, f)
+			}
+		}
+	})
+	want(t, "a federated credential that names Entra", w.post(tokenPath, w.assertionForm(identity.text("access_token"), armScope)).status, 200)
 	forged := identity.text("access_token")
 	forged = forged[:strings.LastIndexByte(forged, '.')+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 256))
 	want(t, "a forged token of this cloud", w.post(tokenPath, w.assertionForm(forged, armScope)).code(), 50013)
