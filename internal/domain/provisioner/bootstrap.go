@@ -131,5 +131,5 @@ func (p *planner) surplus(all []string) {
 // unchanged tells whether the state file says what it should.
 func (p *planner) unchanged(g *agent.Generation) bool {
 	f := p.seen.File
-	return f.Exists && strings.EqualFold(f.Tenant, p.opt.Tenant) && strings.EqualFold(f.Client, p.plan.Facts[agent.FactAppID]) && string(f.Cert) == string(g.DER)
+	return f.Exists && strings.EqualFold(f.Tenant, p.opt.Tenant) && strings.EqualFold(f.Client, p.plan.Facts[agent.FactAppID]) && len(f.Certs) == 1 && string(f.Certs[0]) == string(g.DER)
 }

@@ -64,15 +64,15 @@ type Grant struct {
 
 // File is the state file as it was read, without its secret.
 type File struct {
-	Path       string `json:"path"` // absolute; "" if no file is meant
-	Exists     bool   `json:"exists"`
-	Mode       uint32 `json:"mode,omitempty"` // permission bits
-	Tenant     string `json:"tenant,omitempty"`
-	Client     string `json:"client,omitempty"` // app id
-	Thumbprint string `json:"thumbprint,omitempty"`
-	Cert       []byte `json:"certificate,omitempty"` // DER of PROVISIONER_CERT_PEM
-	Keystore   string `json:"keystore,omitempty"`
-	HasSecret  bool   `json:"has_secret,omitempty"`
+	Path       string   `json:"path"` // absolute; "" if no file is meant
+	Exists     bool     `json:"exists"`
+	Mode       uint32   `json:"mode,omitempty"` // permission bits
+	Tenant     string   `json:"tenant,omitempty"`
+	Client     string   `json:"client,omitempty"` // app id
+	Thumbprint string   `json:"thumbprint,omitempty"`
+	Certs      [][]byte `json:"certificates,omitempty"` // DER of each in PROVISIONER_CERT_PEM
+	Keystore   string   `json:"keystore,omitempty"`
+	HasSecret  bool     `json:"has_secret,omitempty"`
 }
 
 // SecretState is what the login service says of the secret that the state file holds.

@@ -48,11 +48,11 @@ func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spe
 func HeldBy(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a *agent.Agent, rec agent.Record, principal string) (Held, error) {
 	l := &lister{arm: arm, roles: roles, principal: principal, recorded: map[string]bool{}, seen: map[string]bool{}}
 	places := l.places(s, a, rec)
-	var g group
+	var g Group
 	for sub, inside := range places {
-		g.do(func() error { return l.subscription(ctx, sub, inside) })
+		g.Do(func() error { return l.subscription(ctx, sub, inside) })
 	}
-	err := g.wait()
+	err := g.Wait()
 	slices.Sort(l.held.Readable)
 	slices.Sort(l.held.Unread)
 	return l.held, err

@@ -75,15 +75,15 @@ func (o *Observer) GraphHalf(ctx context.Context, s agent.Spec, a *agent.Agent, 
 // Resources reads what the role assignments rest on, and nothing of the identity.
 func (o *Observer) Resources(ctx context.Context, s agent.Spec, a *agent.Agent) (agent.Observed, error) {
 	var seen agent.Observed
-	var g group
+	var g Group
 	o.resources(ctx, &g, s, a, &seen)
-	err := g.wait()
+	err := g.Wait()
 	return seen, err
 }
 
 func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) error {
-	var g group
-	g.read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
+	var g Group
+	g.Read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
 		all, err := o.Graph.Namesakes(ctx, a.Name)
 		seen.Namesakes = nil
 		for _, n := range all {
@@ -99,14 +99,14 @@ func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec 
 	if rec.Provisioned() {
 		o.identity(ctx, &g, s, a, rec, seen)
 	}
-	g.do(func() error { return o.keys(ctx, rec, seen) })
+	g.Do(func() error { return o.keys(ctx, rec, seen) })
 	if o.Env != nil && a.EnvFile != "" {
-		g.do(func() (err error) {
+		g.Do(func() (err error) {
 			seen.EnvPath, seen.Env, err = o.Env(a.EnvFile)
 			return err
 		})
 	}
-	return g.wait()
+	return g.Wait()
 }
 
 // Identity reads the identity alone: what a revocation rests on, which must not fail because a vault is gone.
@@ -115,11 +115,11 @@ func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, r
 	arm := &lenient{ARM: o.ARM}
 	looking := *o
 	looking.ARM = arm
-	var g group
+	var g Group
 	if rec.Provisioned() {
 		looking.identity(ctx, &g, s, a, rec, &seen)
 	}
-	err := g.wait()
+	err := g.Wait()
 	seen.Readable = slices.DeleteFunc(seen.Readable, func(scope string) bool { return slices.Contains(arm.unread, scope) })
 	seen.Unread = append(seen.Unread, arm.unread...)
 	return seen, err
@@ -146,34 +146,34 @@ func (l *lenient) Assignments(ctx context.Context, scope, principal string) ([]a
 	return nil, nil
 }
 
-func (o *Observer) resources(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
-	g.read(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (err error) {
+func (o *Observer) resources(ctx context.Context, g *Group, s agent.Spec, a *agent.Agent, seen *agent.Observed) {
+	g.Read(ctx, "resource group "+s.ResourceGroup, func(ctx context.Context) (err error) {
 		seen.GroupExists, err = o.ARM.GroupExists(ctx, s.Subscription, s.ResourceGroup)
 		return err
 	})
 	if id := s.VaultID(a); id != "" {
-		g.read(ctx, "vault "+id, func(ctx context.Context) (err error) {
+		g.Read(ctx, "vault "+id, func(ctx context.Context) (err error) {
 			seen.Vault, err = o.ARM.Vault(ctx, id)
 			return err
 		})
 	}
 	if id := s.PoolID(a); id != "" {
-		g.read(ctx, "session pool "+id, func(ctx context.Context) (err error) {
+		g.Read(ctx, "session pool "+id, func(ctx context.Context) (err error) {
 			seen.PoolExists, err = o.ARM.Exists(ctx, id)
 			return err
 		})
 	}
 	if id := s.SafetyID(a); id != "" {
-		g.read(ctx, "content safety account "+id, func(ctx context.Context) (err error) {
+		g.Read(ctx, "content safety account "+id, func(ctx context.Context) (err error) {
 			seen.SafetyFound, err = o.ARM.Exists(ctx, id)
 			return err
 		})
 	}
 }
 
-func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) {
-	g.do(func() error {
-		app, err := present(ctx, o.Settle, "application "+rec.ApplicationID, func(ctx context.Context) (agent.Application, error) {
+func (o *Observer) identity(ctx context.Context, g *Group, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) {
+	g.Do(func() error {
+		app, err := Present(ctx, o.Settle, "application "+rec.ApplicationID, func(ctx context.Context) (agent.Application, error) {
 			return application(ctx, o.Graph, rec.ApplicationID, true)
 		})
 		seen.Application = app
@@ -181,15 +181,15 @@ func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agen
 	})
 	// The roles of the recorded principal are read beside everything else; those of one that somebody made anew, once it is known.
 	var held [2]Held
-	var inner group
+	var inner Group
 	if rec.PrincipalID != "" && !seen.AzureUnread {
-		inner.do(func() (err error) {
+		inner.Do(func() (err error) {
 			held[0], err = HeldBy(ctx, o.ARM, o.Roles, s, a, rec, rec.PrincipalID)
 			return err
 		})
 	}
-	inner.do(func() error {
-		p, err := present(ctx, o.Settle, "service principal of "+rec.AppID, func(ctx context.Context) (agent.Principal, error) {
+	inner.Do(func() error {
+		p, err := Present(ctx, o.Settle, "service principal of "+rec.AppID, func(ctx context.Context) (agent.Principal, error) {
 			return o.Graph.Principal(ctx, rec.AppID)
 		})
 		seen.Principal = p
@@ -198,8 +198,8 @@ func (o *Observer) identity(ctx context.Context, g *group, s agent.Spec, a *agen
 		}
 		return err
 	})
-	g.do(func() error {
-		err := inner.wait()
+	g.Do(func() error {
+		err := inner.Wait()
 		both := held[0].and(held[1])
 		seen.Assignments, seen.Readable, seen.Unread = both.Assignments, both.Readable, both.Unread
 		return err
@@ -266,8 +266,8 @@ func Belongs(signer crypto.Signer, der []byte) bool {
 	return ok && pub.Equal(signer.Public())
 }
 
-// present is nil where the object is gone for as long as settle.
-func present[T any](ctx context.Context, settle time.Duration, what string, read func(context.Context) (T, error)) (*T, error) {
+// Present is nil where the object is gone for as long as settle.
+func Present[T any](ctx context.Context, settle time.Duration, what string, read func(context.Context) (T, error)) (*T, error) {
 	var got *T
 	since := time.Now()
 	err := job.Wait(ctx, job.Probe{What: what, Deadline: settle + 3*time.Minute, Try: func(ctx context.Context) error {
@@ -286,14 +286,15 @@ func present[T any](ctx context.Context, settle time.Duration, what string, read
 	return got, err
 }
 
-// group runs reads side by side and joins what failed.
-type group struct {
+// Group runs reads side by side and joins what failed.
+type Group struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	errs []error
 }
 
-func (g *group) do(f func() error) {
+// Do runs f beside the others.
+func (g *Group) Do(f func() error) {
 	g.wg.Go(func() {
 		if err := f(); err != nil {
 			g.mu.Lock()
@@ -303,8 +304,9 @@ func (g *group) do(f func() error) {
 	})
 }
 
-func (g *group) read(ctx context.Context, what string, f func(context.Context) error) {
-	g.do(func() error {
+// Read runs f beside the others, again while the answer may still come.
+func (g *Group) Read(ctx context.Context, what string, f func(context.Context) error) {
+	g.Do(func() error {
 		_, err := job.Retry(ctx, what, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 		if err != nil {
 			return fmt.Errorf("read %s: %w", what, err)
@@ -313,7 +315,8 @@ func (g *group) read(ctx context.Context, what string, f func(context.Context) e
 	})
 }
 
-func (g *group) wait() error {
+// Wait waits for all, and gives everything that failed.
+func (g *Group) Wait() error {
 	g.wg.Wait()
 	return errors.Join(g.errs...)
 }
