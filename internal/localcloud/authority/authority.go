@@ -49,6 +49,13 @@ type Claims struct {
 	RH        string   `json:"rh,omitempty"`
 	AIO       string   `json:"aio,omitempty"`
 	XmsFTD    string   `json:"xms_ftd,omitempty"` // v2; Microsoft's own, opaque
+
+	// Of Entra Agent ID (Microsoft, "Token claims reference for agents"). Facets and relations are numbers, space separated.
+	XmsParAppAZP string `json:"xms_par_app_azp,omitempty"` // the blueprint of the agent identity that is azp or appid
+	XmsActFct    string `json:"xms_act_fct,omitempty"`     // facets of the actor
+	XmsSubFct    string `json:"xms_sub_fct,omitempty"`     // facets of the subject
+	XmsIDRel     string `json:"xms_idrel,omitempty"`       // how the subject is related to the tenant
+	XmsFICInfo   string `json:"xms_ficinfo,omitempty"`     // of tokens for the exchange; opaque
 }
 
 // Client is the app id of the client, in either version's claim.

@@ -55,6 +55,11 @@ type User struct {
 	AccountEnabled    bool      `json:"accountEnabled"`
 	CreatedDateTime   time.Time `json:"createdDateTime"`
 	Password          string    `json:"password,omitempty"`
+
+	Agent            Agent  `json:"agent,omitempty"`            // AgentUser or ""
+	IdentityParentID string `json:"identityParentId,omitempty"` // of an agent user: its agent identity
+	MailNickname     string `json:"mailNickname,omitempty"`     // "" means the part before the @
+	UsageLocation    string `json:"usageLocation,omitempty"`
 }
 
 // Group is a security group; Members are object ids of users, service principals and groups.
@@ -127,6 +132,9 @@ type Application struct {
 	PublicClient        bool                 `json:"isFallbackPublicClient,omitempty"`
 	Owners              []string             `json:"owners"` // object ids
 	PolicyIDs           []string             `json:"appManagementPolicies,omitempty"`
+	Agent               Agent                `json:"agent,omitempty"`    // Blueprint or ""
+	Sponsors            []string             `json:"sponsors,omitempty"` // of a blueprint: object ids
+	Inheritable         []Inheritable        `json:"inheritablePermissions,omitempty"`
 	Rest                map[string]any       `json:"rest,omitempty"`
 }
 
@@ -149,6 +157,10 @@ type ServicePrincipal struct {
 	AppRoles               []AppRole            `json:"appRoles"`
 	PermissionScopes       []PermissionScope    `json:"oauth2PermissionScopes"`
 	Owners                 []string             `json:"owners"`
+	Agent                  Agent                `json:"agent,omitempty"`                    // BlueprintPrincipal, AgentIdentity or ""
+	BlueprintID            string               `json:"agentIdentityBlueprintId,omitempty"` // of an agent identity: its blueprint's app id
+	CreatedByAppID         string               `json:"createdByAppId,omitempty"`
+	Sponsors               []string             `json:"sponsors,omitempty"`
 	Rest                   map[string]any       `json:"rest,omitempty"`
 }
 
@@ -200,8 +212,9 @@ type Policy struct {
 // Directory is the tables of the tenant.
 //
 // Indexes. Applications: appId, displayName (lower case), namePrefix (see [PrefixKey]), uniqueName (kept by deleted ones too), owner,
-// identifierUri, createdBy (app id), deleted (key "true"). ServicePrincipals: appId, displayName, namePrefix, servicePrincipalName,
-// owner, deleted. Users: upn (lower case), namePrefix. Groups: displayName, namePrefix, member. FederatedCredentials: parent.
+// identifierUri, createdBy (app id), deleted (key "true"), agent (type; deleted ones too). ServicePrincipals: appId, displayName,
+// namePrefix, servicePrincipalName, owner, deleted, agent and blueprint (app id; deleted ones too). Users: upn (lower case), namePrefix,
+// agent, parent (of agent users). DeletedUsers: upn. Groups: displayName, namePrefix, member. FederatedCredentials: parent.
 // AppRoleAssignments: principal, resource. PermissionGrants: client, resource. RoleMembers: principal, template.
 //
 // Objects in the recycle bin stay in their table with DeletedDateTime set; [Application.Live] and [ServicePrincipal.Live] tell.
@@ -209,6 +222,7 @@ type Directory struct {
 	Tenant               Tenant
 	Store                *replica.Store
 	Users                *replica.Table[User]
+	DeletedUsers         *replica.Table[DeletedUser]
 	Groups               *replica.Table[Group]
 	Applications         *replica.Table[Application]
 	ServicePrincipals    *replica.Table[ServicePrincipal]
@@ -263,6 +277,11 @@ func New(s *replica.Store, t Tenant) *Directory {
 		Users: replica.NewTable(s, "users", keys[User]{
 			"upn":        func(u User) []string { return fold(u.UserPrincipalName) },
 			"namePrefix": func(u User) []string { return prefixKeys(u.DisplayName) },
+			"agent":      func(u User) []string { return agentKeys(u.Agent) },
+			"parent":     func(u User) []string { return keyed(u.IdentityParentID) },
+		}),
+		DeletedUsers: replica.NewTable(s, "deletedUsers", keys[DeletedUser]{
+			"upn": func(u DeletedUser) []string { return fold(u.User.UserPrincipalName) },
 		}),
 		Groups: replica.NewTable(s, "groups", keys[Group]{
 			"displayName": func(g Group) []string { return fold(g.DisplayName) },
@@ -274,6 +293,7 @@ func New(s *replica.Store, t Tenant) *Directory {
 			"displayName": func(a Application) []string { return fold(a.DisplayName) },
 			"namePrefix":  func(a Application) []string { return prefixKeys(a.DisplayName) },
 			"deleted":     func(a Application) []string { return binned(a.Live()) },
+			"agent":       func(a Application) []string { return agentKeys(a.Agent) },
 			"createdBy": func(a Application) []string {
 				if a.CreatedByAppID == "" {
 					return nil
@@ -294,6 +314,8 @@ func New(s *replica.Store, t Tenant) *Directory {
 			"displayName":          func(p ServicePrincipal) []string { return fold(p.DisplayName) },
 			"namePrefix":           func(p ServicePrincipal) []string { return prefixKeys(p.DisplayName) },
 			"deleted":              func(p ServicePrincipal) []string { return binned(p.Live()) },
+			"agent":                func(p ServicePrincipal) []string { return agentKeys(p.Agent) },
+			"blueprint":            func(p ServicePrincipal) []string { return keyed(p.BlueprintID) },
 			"servicePrincipalName": func(p ServicePrincipal) []string { return p.ServicePrincipalNames },
 			"owner":                func(p ServicePrincipal) []string { return p.Owners },
 		}),

@@ -36,25 +36,30 @@ type applicationInput struct {
 	keys      *[]keyInput
 	passwords *[]passwordInput
 	owners    []string
+	sponsors  []string // of a blueprint
 	rest      map[string]any
 }
 
 // typed are the properties that the local cloud looks at; the others are kept as they came.
-var typed = []string{"displayName", "signInAudience", "identifierUris", "tags", "keyCredentials", "passwordCredentials", "isDisabled", "owners@odata.bind"}
+var typed = []string{"displayName", "signInAudience", "identifierUris", "tags", "keyCredentials", "passwordCredentials", "isDisabled", "owners@odata.bind", "sponsors@odata.bind"}
 
 func (c *call) applicationInput(create bool) (*applicationInput, error) {
-	members, err := c.members("Application", applicationWritable, applicationReadOnly)
+	writable := applicationWritable
+	if c.agent == directory.Blueprint && create {
+		writable += " sponsors@odata.bind"
+	}
+	members, err := c.members("Application", writable, applicationReadOnly)
 	if err != nil {
 		return nil, err
 	}
 	in := &applicationInput{members: members, rest: map[string]any{}}
 	const kind = "Application"
-	var owners []string
+	var owners, sponsors []string
 	for _, err := range []error{
 		field(members, "displayName", kind, &in.name), field(members, "signInAudience", kind, &in.audience), field(members, "identifierUris", kind, &in.uris),
 		field(members, "tags", kind, &in.tags), field(members, "isFallbackPublicClient", kind, &in.fallback), field(members, "isDisabled", kind, &in.disabled),
 		field(members, "appRoles", kind, &in.roles), field(members, "api", kind, &in.api), field(members, "keyCredentials", kind, &in.keys),
-		field(members, "passwordCredentials", kind, &in.passwords), field(members, "owners@odata.bind", kind, &owners),
+		field(members, "passwordCredentials", kind, &in.passwords), field(members, "owners@odata.bind", kind, &owners), field(members, "sponsors@odata.bind", kind, &sponsors),
 	} {
 		if err != nil {
 			return nil, err
@@ -75,8 +80,16 @@ func (c *call) applicationInput(create bool) (*applicationInput, error) {
 	for _, owner := range owners {
 		in.owners = append(in.owners, reference(owner))
 	}
+	for _, sponsor := range sponsors {
+		in.sponsors = append(in.sponsors, reference(sponsor))
+	}
 	if in.keys != nil {
 		if err := prepareKeys(*in.keys); err != nil {
+			return nil, err
+		}
+	}
+	if c.agent == directory.Blueprint {
+		if err := c.checkBlueprint(in, create); err != nil {
 			return nil, err
 		}
 	}

@@ -25,7 +25,7 @@ func applicationRoutes() []route {
 	return []route{
 		{method: "GET", segments: path("applications"), op: "application.read", look: (*call).listApplications},
 		{method: "GET", segments: path("applications/$count"), op: "application.read", look: (*call).countApplications},
-		{method: "POST", segments: path("applications"), op: "application.create", look: (*call).mayOwnMore, do: (*call).createApplication},
+		{method: "POST", segments: path("applications"), op: "application.create", subject: (*call).newApplication, look: (*call).mayOwnMore, do: (*call).createApplication},
 		{method: "GET", segments: path("applications/{id}"), op: "application.read", look: (*call).getApplication},
 		{method: "PATCH", segments: path("applications/{id}"), op: "application.write", subject: (*call).upsertTarget, do: (*call).updateApplication},
 		{method: "DELETE", segments: path("applications/{id}"), op: "application.write", do: (*call).deleteApplication},
@@ -39,7 +39,7 @@ func (c *call) targetApplication(v replica.View) (subject, error) {
 		return subject{}, err
 	}
 	c.app = a
-	return subject{owners: a.Owners, self: c.who.app && c.who.client == a.AppID}, nil
+	return subject{owners: a.Owners, agent: a.Agent, self: c.who.app && c.who.client == a.AppID}, c.fits(a.Agent, c.arg["id"])
 }
 
 func (c *call) findApplication(v replica.View, id, key string) (directory.Application, error) {
@@ -71,29 +71,39 @@ func (c *call) findApplication(v replica.View, id, key string) (directory.Applic
 func (c *call) candidates(v replica.View) iter.Seq[row] {
 	encode := func(a directory.Application) object {
 		o := c.s.encodeApplication(a, false)
-		if c.query.Expands("owners") {
-			o["owners"] = c.s.expanded(v, a.Owners)
-		}
+		c.expand(v, o, a.Owners, a.Sponsors)
 		return o
 	}
 	id := func(a directory.Application) string { return a.ID }
-	found := lookup(v, c.query.Filter, c.s.dir.Applications, id, directory.Application.Live, []index{
-		{"appId", "appId", true}, {"uniqueName", "uniqueName", false}, {"displayName", "displayName", true}, {"identifierUris/any", "identifierUri", false},
-	})
-	return rows(found, id, encode)
+	by := []index{{"appId", "appId", true}, {"uniqueName", "uniqueName", false}, {"displayName", "displayName", true}, {"identifierUris/any", "identifierUri", false}}
+	if c.cast != "" {
+		return rows(ofType(c, v, c.s.dir.Applications, id, func(a directory.Application) bool { return a.Live() && a.Agent == c.cast }, by), id, encode)
+	}
+	return rows(lookup(v, c.query.Filter, c.s.dir.Applications, id, directory.Application.Live, by), id, encode)
 }
 
-func (c *call) listApplications(v replica.View) error { return c.list("applications", c.candidates(v)) }
+func (c *call) listApplications(v replica.View) error {
+	return c.list(c.collection("applications"), c.candidates(v))
+}
+
 func (c *call) countApplications(v replica.View) error {
-	return c.count("applications", c.candidates(v))
+	return c.count(c.collection("applications"), c.candidates(v))
+}
+
+// expand adds the relationships of an application or service principal that the query asks for.
+func (c *call) expand(v replica.View, o object, owners, sponsors []string) {
+	if c.query.Expands("owners") {
+		o["owners"] = c.s.expanded(v, owners)
+	}
+	if c.query.Expands("sponsors") {
+		o["sponsors"] = c.s.expanded(v, sponsors)
+	}
 }
 
 func (c *call) getApplication(v replica.View) error {
 	o := c.s.encodeApplication(c.app, c.query.Selects("keyCredentials"))
-	if c.query.Expands("owners") {
-		o["owners"] = c.s.expanded(v, c.app.Owners)
-	}
-	return c.one("applications", o)
+	c.expand(v, o, c.app.Owners, c.app.Sponsors)
+	return c.one(c.collection("applications"), o)
 }
 
 // mayOwnMore refuses a user without an administrator's role who has made 250 objects already, deleted ones counted (Microsoft Entra
@@ -130,6 +140,11 @@ func (c *call) insertApplication(input *applicationInput, uniqueName *string) er
 		if c.who.app {
 			a.CreatedByAppID = c.who.client
 		}
+		if c.agent == directory.Blueprint {
+			if err := c.asBlueprint(tx.View, &a, input.sponsors); err != nil {
+				return err
+			}
+		}
 		if err := c.s.applyApplication(tx, &a, input); err != nil {
 			return err
 		}
@@ -145,7 +160,7 @@ func (c *call) insertApplication(input *applicationInput, uniqueName *string) er
 	if err != nil {
 		return err
 	}
-	c.created("applications/"+made.ID, c.s.encodeApplication(made, false), "applications/$entity")
+	c.created("applications/"+made.ID, c.s.encodeApplication(made, false), c.collection("applications")+"/$entity")
 	return nil
 }
 
@@ -161,17 +176,24 @@ func (s *Service) reservedName(v replica.View, name string) bool {
 // lost against a write not yet visible here is refused like any other clash (Microsoft Graph, "Upsert application").
 func (c *call) upsertTarget(v replica.View) (subject, error) {
 	on, err := c.targetApplication(v)
+	if c.app.ID != "" { // of another type than the path casts to, if there is an error
+		return on, err
+	}
 	if p, ok := err.(*problem); !ok || p.status != http.StatusNotFound || c.key["id"] != "uniquename" || !c.prefers("create-if-missing") {
 		return on, err
 	}
-	if err := c.allow(v, "application.create", subject{}); err != nil {
+	create := operation("application.create")
+	if c.agent = c.cast; c.agent == directory.Blueprint {
+		create = "blueprint.create"
+	}
+	if err := c.allow(v, create, subject{}); err != nil {
 		return subject{}, err
 	}
 	if err := c.mayOwnMore(v); err != nil {
 		return subject{}, err
 	}
 	c.act = (*call).upsertApplication
-	return subject{owners: []string{c.who.id}}, nil
+	return subject{decided: true}, nil
 }
 
 func (c *call) prefers(what string) bool {

@@ -158,6 +158,9 @@ func (c *call) createAssignment() error {
 		if !assignableRole(resource, a) {
 			return badRequest("Permission being assigned was not found on application '%s'.", resource.AppID)
 		}
+		if c.s.isAgent(tx.View, a.PrincipalID) && resource.AppID == directory.GraphAppID && blockedForAgents(roleValue(resource, a.AppRoleID), "a") {
+			return notForAgents()
+		}
 		if _, have := c.s.dir.AppRoleAssignments.Get(tx.View, a.ID); have {
 			return badRequest("Permission being assigned already exists on the object")
 		}

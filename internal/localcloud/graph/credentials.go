@@ -13,7 +13,7 @@ import (
 type holder struct {
 	id        string
 	app       bool
-	managed   bool // a managed identity, whose credentials are Azure's
+	none      *problem // why it can have no credentials of its own, nil if it can
 	created   time.Time
 	policies  []string
 	keys      *[]directory.KeyCredential
@@ -25,7 +25,16 @@ func holderOf(a *directory.Application) holder {
 }
 
 func holderOfPrincipal(p *directory.ServicePrincipal) holder {
-	return holder{id: p.ID, managed: p.ServicePrincipalType == "ManagedIdentity", created: p.CreatedDateTime, keys: &p.KeyCredentials, passwords: &p.PasswordCredentials}
+	h := holder{id: p.ID, created: p.CreatedDateTime, keys: &p.KeyCredentials, passwords: &p.PasswordCredentials}
+	switch {
+	case p.ServicePrincipalType == "ManagedIdentity": // whose credentials are Azure's
+		h.none = managedCredentials()
+	case p.Agent == directory.AgentIdentity:
+		h.none = agentCredentials()
+	case p.Agent == directory.BlueprintPrincipal:
+		h.none = blueprintPrincipalCredentials()
+	}
+	return h
 }
 
 // onHolder changes the application or service principal of the path, as the primary has it.
@@ -68,8 +77,8 @@ func managedCredentials() *problem {
 
 // applyCredentials replaces the credentials that the body names; nil leaves them.
 func (s *Service) applyCredentials(v replica.View, h holder, keys *[]keyInput, passwords *[]passwordInput) error {
-	if h.managed && (keys != nil || passwords != nil) {
-		return managedCredentials()
+	if h.none != nil && (keys != nil || passwords != nil) {
+		return h.none
 	}
 	if passwords != nil {
 		kept, err := keepPasswords(*h.passwords, *passwords)
@@ -167,8 +176,8 @@ func (c *call) addPassword() error {
 		return badRequest("The value for the property \"endDateTime\" in one of your credentials is invalid.")
 	}
 	err := c.onHolder(func(v replica.View, h holder) error {
-		if h.managed {
-			return managedCredentials()
+		if h.none != nil {
+			return h.none
 		}
 		if err := c.s.policyFor(v, h).password(h, p.StartDateTime, p.EndDateTime); err != nil {
 			return err

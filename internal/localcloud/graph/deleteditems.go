@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,6 +14,11 @@ func deletedItemRoutes() []route {
 	return []route{
 		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.application"), op: "deletedItem.read", look: (*call).listDeletedApplications},
 		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.servicePrincipal"), op: "deletedItem.read", look: (*call).listDeletedPrincipals},
+		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.user"), op: "user.read", look: (*call).listDeletedUsers},
+		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.agentIdentityBlueprint"), op: "deletedItem.read", subject: (*call).deletedType, look: (*call).listDeletedApplications},
+		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.agentIdentityBlueprintPrincipal"), op: "deletedItem.read", subject: (*call).deletedType, look: (*call).listDeletedPrincipals},
+		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.agentIdentity"), op: "deletedItem.read", subject: (*call).deletedType, look: (*call).listDeletedPrincipals},
+		{method: "GET", segments: path("directory/deletedItems/microsoft.graph.agentUser"), op: "deletedItem.read", subject: (*call).deletedType, look: (*call).listDeletedUsers},
 		{method: "GET", segments: path("directory/deletedItems/{deleted}"), op: "deletedItem.read", look: (*call).getDeleted},
 		{method: "POST", segments: path("directory/deletedItems/{deleted}/restore"), op: "deletedItem.write", subject: (*call).deletedItem, do: (*call).restore},
 		{method: "DELETE", segments: path("directory/deletedItems/{deleted}"), op: "deletedItem.write", subject: (*call).deletedItem, do: (*call).purge},
@@ -19,13 +26,31 @@ func deletedItemRoutes() []route {
 }
 
 func (c *call) listDeletedApplications(v replica.View) error {
-	gone := only(slices.Values(c.s.dir.Applications.By(v, "deleted", "true")), func(a directory.Application) bool { return restorable(a.DeletedDateTime, v.Now()) })
-	return c.list("applications", rows(gone, func(a directory.Application) string { return a.ID }, func(a directory.Application) object { return c.s.encodeApplication(a, false) }))
+	gone := only(slices.Values(c.s.dir.Applications.By(v, "deleted", "true")), func(a directory.Application) bool {
+		return restorable(a.DeletedDateTime, v.Now()) && (c.cast == "" || c.cast == a.Agent)
+	})
+	return c.list(c.collection("applications"), rows(gone, func(a directory.Application) string { return a.ID }, func(a directory.Application) object { return c.s.encodeApplication(a, false) }))
 }
 
 func (c *call) listDeletedPrincipals(v replica.View) error {
-	gone := only(slices.Values(c.s.dir.ServicePrincipals.By(v, "deleted", "true")), func(p directory.ServicePrincipal) bool { return restorable(p.DeletedDateTime, v.Now()) })
-	return c.list("servicePrincipals", rows(gone, func(p directory.ServicePrincipal) string { return p.ID }, func(p directory.ServicePrincipal) object { return c.s.encodeServicePrincipal(p, false) }))
+	gone := only(slices.Values(c.s.dir.ServicePrincipals.By(v, "deleted", "true")), func(p directory.ServicePrincipal) bool {
+		return restorable(p.DeletedDateTime, v.Now()) && (c.cast == "" || c.cast == p.Agent)
+	})
+	return c.list(c.collection("servicePrincipals"), rows(gone, func(p directory.ServicePrincipal) string { return p.ID }, func(p directory.ServicePrincipal) object { return c.s.encodeServicePrincipal(p, false) }))
+}
+
+func (c *call) listDeletedUsers(v replica.View) error {
+	gone := only(c.s.dir.DeletedUsers.Each(v), func(d directory.DeletedUser) bool {
+		return restorable(&d.DeletedDateTime, v.Now()) && (c.cast == "" || c.cast == d.User.Agent)
+	})
+	return c.list(c.collection("users"), rows(gone, func(d directory.DeletedUser) string { return d.ID }, encodeDeletedUser))
+}
+
+// deletedType is the subject of a listing of one type of Agent ID.
+func (c *call) deletedType(replica.View) (subject, error) {
+	path := strings.TrimRight(c.r.URL.Path, "/")
+	c.cast, _ = agentType(path[strings.LastIndexByte(path, '/')+1:])
+	return subject{agent: c.cast}, nil
 }
 
 // findDeleted finds the application or service principal of the path in the recycle bin; the one that is not meant has no id.
@@ -41,11 +66,24 @@ func (c *call) findDeleted(v replica.View) (a directory.Application, p directory
 }
 
 func (c *call) deletedItem(v replica.View) (subject, error) {
+	if d, ok := c.deletedUser(v); ok {
+		if c.act = (*call).restoreUser; c.r.Method == http.MethodDelete {
+			c.act = (*call).purgeUser
+		}
+		return c.userSubject(v, d.User), nil
+	}
 	a, p, err := c.findDeleted(v)
-	return subject{owners: append(append([]string{}, a.Owners...), p.Owners...)}, err
+	owners := append(append([]string{}, a.Owners...), p.Owners...)
+	if p.Agent == directory.AgentIdentity {
+		owners = c.childOf(owners, p.BlueprintID)
+	}
+	return subject{owners: owners, agent: cmp.Or(a.Agent, p.Agent)}, err
 }
 
 func (c *call) getDeleted(v replica.View) error {
+	if d, ok := c.deletedUser(v); ok {
+		return c.one("directoryObjects", encodeDeletedUser(d))
+	}
 	a, p, err := c.findDeleted(v)
 	if err != nil {
 		return err
@@ -56,11 +94,11 @@ func (c *call) getDeleted(v replica.View) error {
 func (s *Service) encodeDeleted(a directory.Application, p directory.ServicePrincipal) object {
 	if a.ID != "" {
 		o := s.encodeApplication(a, false)
-		o["@odata.type"] = "#microsoft.graph.application"
+		annotate(cmp.Or(a.Agent, "application"), o)
 		return o
 	}
 	o := s.encodeServicePrincipal(p, false)
-	o["@odata.type"] = "#microsoft.graph.servicePrincipal"
+	annotate(cmp.Or(p.Agent, "servicePrincipal"), o)
 	return o
 }
 

@@ -24,25 +24,27 @@ func directoryObjectRoutes() []route {
 
 // directoryObject writes the object of an id with its type, whatever it is.
 func (s *Service) directoryObject(v replica.View, id string) (object, bool) {
-	typed := func(kind string, o object) (object, bool) {
-		o["@odata.type"] = "#microsoft.graph." + kind
+	write := func(kind string, o object) (object, bool) {
+		if o["@odata.type"] == nil { // a type of Agent ID is there already
+			o["@odata.type"] = "#microsoft.graph." + kind
+		}
 		return o, true
 	}
 	if a, ok := s.dir.Applications.Get(v, id); ok && a.Live() {
-		return typed("application", s.encodeApplication(a, false))
+		return write("application", s.encodeApplication(a, false))
 	}
 	if p, ok := s.dir.ServicePrincipals.Get(v, id); ok && p.Live() {
-		return typed("servicePrincipal", s.encodeServicePrincipal(p, false))
+		return write("servicePrincipal", s.encodeServicePrincipal(p, false))
 	}
 	if u, ok := s.dir.Users.Get(v, id); ok {
-		return typed("user", encodeUser(u))
+		return write("user", encodeUser(u))
 	}
 	if g, ok := s.dir.Groups.Get(v, id); ok {
-		return typed("group", encodeGroup(g))
+		return write("group", encodeGroup(g))
 	}
 	for _, r := range builtInRoles {
 		if r.id == id {
-			return typed("directoryRole", r.encode())
+			return write("directoryRole", r.encode())
 		}
 	}
 	return nil, false

@@ -22,6 +22,8 @@ var builtInRoles = []builtInRole{
 	{"5e1f0000-0000-4000-8000-000000000004", directory.CloudAppAdministrator, "Cloud Application Administrator"},
 	{"5e1f0000-0000-4000-8000-000000000005", directory.DirectoryReaders, "Directory Readers"},
 	{"5e1f0000-0000-4000-8000-000000000006", directory.GlobalReader, "Global Reader"},
+	{"5e1f0000-0000-4000-8000-000000000007", directory.AgentIDAdministrator, "Agent ID Administrator"},
+	{"5e1f0000-0000-4000-8000-000000000008", directory.AgentIDDeveloper, "Agent ID Developer"},
 }
 
 func (r builtInRole) encode() object {
@@ -105,6 +107,9 @@ func (c *call) addRoleMember() error {
 		m := directory.RoleMember{ID: r.template + "/" + id, Template: r.template, PrincipalID: id}
 		if c.s.dir.PrincipalType(tx.View, id) == "" {
 			return notFound(id)
+		}
+		if c.s.isAgent(tx.View, id) && !anyOf(agentRoles, []string{r.template}) {
+			return badRequest("The directory role '%s' cannot be assigned to an agent.", r.name)
 		}
 		if g, ok := c.s.dir.Groups.Get(tx.View, id); ok && !g.IsAssignableToRole {
 			return badRequest("Groups without IsAssignableToRole property set cannot be assigned to roles.")

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"encoding/base64"
 	"maps"
 	"strings"
@@ -80,6 +81,7 @@ func (s *Service) encodeApplication(a directory.Application, keys bool) object {
 	for name, value := range a.Rest { // the full text of roles and scopes too, where a client has set them
 		o[name] = merge(o[name], value)
 	}
+	annotate(a.Agent, o)
 	maps.Copy(o, object{
 		"id": a.ID, "appId": a.AppID, "displayName": a.DisplayName, "uniqueName": pointer(a.UniqueName), "signInAudience": a.SignInAudience,
 		"createdDateTime": stamp(a.CreatedDateTime), "createdByAppId": textOrNull(a.CreatedByAppID), "deletedDateTime": stampOrNull(a.DeletedDateTime),
@@ -100,6 +102,10 @@ func (s *Service) encodeServicePrincipal(p directory.ServicePrincipal, keys bool
 		"appRoles": encodeRoles(p.AppRoles), "oauth2PermissionScopes": encodeScopes(p.PermissionScopes),
 	}
 	maps.Copy(o, p.Rest)
+	if annotate(p.Agent, o); p.Agent == directory.AgentIdentity {
+		o["agentIdentityBlueprintId"] = p.BlueprintID
+	}
+	o["createdByAppId"] = textOrNull(p.CreatedByAppID)
 	maps.Copy(o, object{
 		"id": p.ID, "appId": p.AppID, "displayName": p.DisplayName, "appDisplayName": p.DisplayName, "servicePrincipalType": p.ServicePrincipalType,
 		"accountEnabled": p.AccountEnabled, "createdDateTime": stamp(p.CreatedDateTime), "deletedDateTime": stampOrNull(p.DeletedDateTime),
@@ -162,16 +168,20 @@ func encodePassword(p directory.PasswordCredential) object {
 }
 
 func encodeUser(u directory.User) object {
-	return object{
+	o := object{
 		"id": u.ID, "userPrincipalName": u.UserPrincipalName, "displayName": u.DisplayName, "mail": textOrNull(u.Mail), "businessPhones": []any{},
 		"givenName": nil, "surname": nil, "jobTitle": nil, "mobilePhone": nil, "officeLocation": nil, "preferredLanguage": nil,
 		"accountEnabled": u.AccountEnabled, "createdDateTime": stamp(u.CreatedDateTime), "userType": "Member", "deletedDateTime": nil,
-		"mailNickname": strings.SplitN(u.UserPrincipalName, "@", 2)[0],
+		"mailNickname": cmp.Or(u.MailNickname, strings.SplitN(u.UserPrincipalName, "@", 2)[0]), "usageLocation": textOrNull(u.UsageLocation),
 	}
+	if annotate(u.Agent, o); u.Agent == directory.AgentUser {
+		o["identityParentId"] = u.IdentityParentID
+	}
+	return o
 }
 
 // onlyOnSelect are the properties of a user that Graph gives only when selected.
-var onlyOnSelect = []string{"accountEnabled", "createdDateTime", "userType", "deletedDateTime", "mailNickname"}
+var onlyOnSelect = []string{"accountEnabled", "createdDateTime", "userType", "deletedDateTime", "mailNickname", "usageLocation"}
 
 func encodeGroup(g directory.Group) object {
 	var assignable any // null, not false, as Graph has it

@@ -88,6 +88,9 @@ func (c *call) createGrant() error {
 		if g.PrincipalID != nil && c.s.dir.PrincipalType(tx.View, *g.PrincipalID) != "User" {
 			return notFound(*g.PrincipalID)
 		}
+		if err := c.s.grantable(tx.View, g); err != nil {
+			return err
+		}
 		if slices.ContainsFunc(c.s.dir.PermissionGrants.By(tx.View, "client", g.ClientID), func(h directory.PermissionGrant) bool { return sameGrant(g, h) }) {
 			return clash(http.StatusConflict, "Permission entry already exists.")
 		}
@@ -125,6 +128,9 @@ func (c *call) updateGrant() error {
 			return notFound(c.arg["grant"])
 		}
 		g.Scope = scopes(*in.Scope)
+		if err := c.s.grantable(tx.View, g); err != nil {
+			return err
+		}
 		c.s.dir.PermissionGrants.Put(tx, g.ID, g)
 		return nil
 	})

@@ -51,6 +51,12 @@ type call struct {
 	key map[string]string // name of the alternate key of an argument, lower case; absent for the object's own id
 	app directory.Application
 	sp  directory.ServicePrincipal
+	usr directory.User
+
+	under     string          // the collection that the path begins with, as its route spells it
+	cast      directory.Agent // the type of Agent ID that the path casts to
+	agent     directory.Agent // the type of the object, where it is of Agent ID
+	blueprint string          // app id of a new agent identity's blueprint
 
 	act      func(c *call) error // what is left to do once the replica has been looked at
 	status   int

@@ -136,6 +136,9 @@ func (c *call) addMember() error {
 // memberFits refuses what is not there, and a group in a group that can hold directory roles (Microsoft, "Use Microsoft Entra groups to
 // manage role assignments").
 func (s *Service) memberFits(v replica.View, g directory.Group, id string) error {
+	if g.IsAssignableToRole && s.isAgent(v, id) {
+		return badRequest("An agent cannot be a member of a group that can be assigned to a role.")
+	}
 	switch s.dir.PrincipalType(v, id) {
 	case "":
 		return notFound(id)

@@ -231,8 +231,11 @@ func (c *call) addKey() error {
 	}
 	var made directory.KeyCredential
 	err := c.onHolder(func(v replica.View, h holder) error {
-		if h.managed {
-			return managedCredentials()
+		if h.none != nil {
+			return h.none
+		}
+		if c.agent == directory.Blueprint && in.KeyCredential.Type != nil && *in.KeyCredential.Type != certificate {
+			return badCredential("type", certificate)
 		}
 		k, err := c.s.newKey(v, h, *in.KeyCredential)
 		if err != nil {

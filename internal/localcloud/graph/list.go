@@ -213,7 +213,7 @@ func (c *call) shape(collection string, o object) (object, error) {
 		return nil, err
 	}
 	if len(c.query.Select) == 0 {
-		if collection == "users" {
+		if strings.HasPrefix(collection, "users") {
 			for _, name := range onlyOnSelect {
 				delete(o, name)
 			}

@@ -62,7 +62,8 @@ func TestEnvelope(t *testing.T) {
 		{"paths ignore case", "GET", "/V1.0/Applications", "", 200, ""},
 		{"a slash may end the path", "GET", "/v1.0/applications/", "", 200, ""},
 		{"a cast to the collection's own type means nothing", "GET", "/v1.0/applications/Microsoft.Graph.Application", "", 200, ""},
-		{"a cast to an agent type is refused", "GET", "/v1.0/applications/graph.agentIdentityBlueprint", "", 400, "Request_BadRequest: The type"},
+		{"a cast to a type of Agent ID is served", "GET", "/v1.0/applications/graph.agentIdentityBlueprint", "", 200, ""},
+		{"a cast to a type of another collection is refused", "GET", "/v1.0/applications/graph.agentUser/x", "", 400, "BadRequest: Resource not found for the segment"},
 		{"an unknown segment is refused", "GET", "/v1.0/widgets", "", 400, "BadRequest: Resource not found for the segment 'widgets'."},
 		{"a method that the path does not have is refused", "PUT", "/v1.0/applications", "{}", 405, "Request_BadRequest: Specified HTTP method is not allowed for the request target."},
 		{"a body that is not JSON is refused", "POST", "/v1.0/applications", "{", 400, "BadRequest: Unable to read JSON request payload."},
@@ -116,8 +117,14 @@ func TestEveryRouteHasARight(t *testing.T) {
 		}
 	}
 	used := map[operation]bool{"assignment.ofGraph": true, "group.roles": true, "me.read": true, "application.create": true}
+	// A PATCH of a part has the right of the part.
+	for _, part := range []operation{"blueprint.branding", "blueprint.auth", "blueprintPrincipal.enable", "agentIdentity.enable"} {
+		used[part] = true
+	}
 	for _, r := range routes() {
-		used[r.op] = true
+		for _, op := range new(call).agentOperations(r) {
+			used[op] = true
+		}
 	}
 	for op := range rights {
 		if !used[op] {

@@ -31,16 +31,14 @@ func (c *call) find() (route, error) {
 	if c.version != "v1.0" && c.version != "beta" || segments[0].Keyed {
 		return route{}, &problem{status: http.StatusBadRequest, code: "BadRequest", message: "Invalid version: " + segments[0].Name}
 	}
-	steps, err := steps(segments[1:])
-	if err != nil {
-		return route{}, err
-	}
+	steps := steps(segments[1:])
 	if len(steps) > 0 && steps[0].is("me") {
 		if c.who.app {
 			return route{}, &problem{status: http.StatusBadRequest, code: "BadRequest", message: "/me request is only valid with delegated authentication flow."}
 		}
 		steps = append([]step{{text: "users"}, {text: c.who.id, key: "me"}}, steps[1:]...)
 	}
+	steps, c.cast = uncast(steps)
 	var other bool // a route of the path exists, with another method
 	if len(steps) > 0 {
 		for _, r := range c.s.routes[strings.ToLower(steps[0].text)] {
@@ -52,6 +50,7 @@ func (c *call) find() (route, error) {
 				continue
 			}
 			c.take(r, steps)
+			c.under = r.segments[0]
 			if r.op == "user.read" && c.key["id"] == "me" {
 				r.op = "me.read"
 			}
@@ -79,15 +78,12 @@ func (s step) is(literal string) bool {
 
 // steps flattens name(key) into two steps and drops casts to the type that the collection has anyway. Clients spell casts in any case
 // and with either namespace (observed 2026-07). A cast that narrows stays a step, so that a route must know it.
-func steps(segments []odata.Segment) ([]step, error) {
+func steps(segments []odata.Segment) []step {
 	var all []step
 	for _, s := range segments {
 		name := strings.ToLower(s.Name)
 		if cast, ok := strings.CutPrefix(strings.TrimPrefix(name, "microsoft."), "graph."); ok {
-			switch {
-			case strings.HasPrefix(cast, "agent"):
-				return nil, badRequest("The type '%s' is not served by this local cloud.", s.Name)
-			case len(all) > 0 && (all[0].is("applications") && cast == "application" || all[0].is("servicePrincipals") && cast == "serviceprincipal"):
+			if len(all) > 0 && (all[0].is("applications") && cast == "application" || all[0].is("servicePrincipals") && cast == "serviceprincipal") {
 				continue
 			}
 			all = append(all, step{text: "microsoft.graph." + cast})
@@ -98,7 +94,7 @@ func steps(segments []odata.Segment) ([]step, error) {
 			all = append(all, step{text: s.Value, keyed: true, key: strings.ToLower(s.Key)})
 		}
 	}
-	return all, nil
+	return all
 }
 
 func (r route) matches(steps []step) bool {
@@ -132,7 +128,10 @@ func (c *call) take(r route, steps []step) {
 
 // enter decides the caller's right and looks at the replica.
 func (c *call) enter(r route, v replica.View) error {
-	may := c.may(v, r.op)
+	may := no // the best verdict over every type that the object can have
+	for _, op := range c.agentOperations(r) {
+		may = max(may, c.may(v, op))
+	}
 	if may == no && !rights[r.op].self {
 		return denied()
 	}
@@ -149,8 +148,10 @@ func (c *call) enter(r route, v replica.View) error {
 		}
 		return err
 	}
-	if err := c.allow(v, r.op, on); err != nil {
-		return err
+	if !on.decided {
+		if err := c.allow(v, c.agentOperation(r, on.agent), on); err != nil {
+			return err
+		}
 	}
 	if r.look == nil {
 		return nil
@@ -168,7 +169,9 @@ func (c *call) target(r route) func(c *call, v replica.View) (subject, error) {
 			return (*call).targetServicePrincipal
 		}
 	}
-	return func(*call, replica.View) (subject, error) { return subject{self: r.op == "batch"}, nil }
+	return func(c *call, _ replica.View) (subject, error) {
+		return subject{self: r.op == "batch", agent: c.cast}, nil
+	}
 }
 
 // path splits a pattern.
@@ -179,7 +182,7 @@ func routes() []route {
 	var all []route
 	for _, part := range [][]route{
 		applicationRoutes(), credentialRoutes(), ownerRoutes(), federatedRoutes(), servicePrincipalRoutes(), assignmentRoutes(), grantRoutes(),
-		deletedItemRoutes(), directoryObjectRoutes(), userRoutes(), groupRoutes(), directoryRoleRoutes(), organizationRoutes(), policyRoutes(), batchRoutes(),
+		sponsorRoutes(), inheritRoutes(), deletedItemRoutes(), directoryObjectRoutes(), userRoutes(), groupRoutes(), directoryRoleRoutes(), organizationRoutes(), policyRoutes(), batchRoutes(),
 	} {
 		all = append(all, part...)
 	}

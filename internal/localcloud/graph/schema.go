@@ -2,6 +2,7 @@ package graph
 
 import (
 	"iter"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -101,6 +102,7 @@ accountEnabled    bool  eq ne not in
 createdDateTime   date  eq ne not ge le in orderby
 deletedDateTime   date  eq ne not ge le in null
 businessPhones    texts eq not ge le startswith
+- usageLocation
 nav appRoleAssignments memberOf oauth2PermissionGrants ownedObjects transitiveMemberOf
 
 type group
@@ -191,6 +193,8 @@ var collections = map[string]string{
 	"appRoleAssignments": "appRoleAssignment", "oauth2PermissionGrants": "oAuth2PermissionGrant", "federatedIdentityCredentials": "federatedIdentityCredential",
 	"directoryRoles": "directoryRole", "roleDefinitions": "unifiedRoleDefinition", "roleAssignments": "unifiedRoleAssignment", "organization": "organization",
 	"domains": "domain", "subscribedSkus": "subscribedSku", "appManagementPolicies": "appManagementPolicy",
+	"microsoft.graph.agentIdentityBlueprint": "agentIdentityBlueprint", "microsoft.graph.agentIdentityBlueprintPrincipal": "agentIdentityBlueprintPrincipal",
+	"microsoft.graph.agentIdentity": "agentIdentity", "microsoft.graph.agentUser": "agentUser", "inheritablePermissions": "inheritablePermission",
 	"defaultAppManagementPolicy": "tenantAppManagementPolicy", "authorizationPolicy": "authorizationPolicy",
 }
 
@@ -210,12 +214,15 @@ type schema struct {
 func schemas() map[string]*schema {
 	all := map[string]*schema{}
 	var s *schema
-	for line := range strings.Lines(schemaText) {
+	for line := range strings.Lines(schemaText + agentSchemaText) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) == 0:
 		case f[0] == "type":
 			s = &schema{name: f[1], properties: map[string]property{}}
+			if len(f) == 4 { // "type T of B" has what B has
+				maps.Copy(s.properties, all[f[3]].properties)
+			}
 			all[s.name] = s
 		case f[0] == "-" || f[0] == "nav":
 			for _, name := range f[1:] {
@@ -227,7 +234,7 @@ func schemas() map[string]*schema {
 	}
 	// The objects of a relationship are of any type, and their properties can be selected.
 	any := all["directoryObject"]
-	for _, of := range []string{"application", "servicePrincipal", "user", "group", "directoryRole"} {
+	for _, of := range []string{"application", "servicePrincipal", "user", "group", "directoryRole", "agentIdentity", "agentUser"} {
 		for path, p := range all[of].properties {
 			if _, has := any.properties[path]; !has {
 				any.properties[path] = property{name: p.name, kind: "-"}

@@ -41,7 +41,11 @@ func (c *call) targetServicePrincipal(v replica.View) (subject, error) {
 		return subject{}, err
 	}
 	c.sp = p
-	return subject{owners: p.Owners, self: c.who.app && c.who.id == p.ID}, nil
+	owners := p.Owners
+	if p.Agent == directory.AgentIdentity {
+		owners = c.childOf(owners, p.BlueprintID)
+	}
+	return subject{owners: owners, agent: p.Agent, self: c.who.app && c.who.id == p.ID}, c.fits(p.Agent, c.arg["id"])
 }
 
 func (c *call) findServicePrincipal(v replica.View, id, key string) (directory.ServicePrincipal, error) {
@@ -77,12 +81,11 @@ func (s *Service) principalOf(v replica.View, appID string) (directory.ServicePr
 func (c *call) principals(v replica.View) iter.Seq[row] {
 	encode := func(p directory.ServicePrincipal) object {
 		o := c.s.encodeServicePrincipal(p, false)
-		if c.query.Expands("owners") {
-			o["owners"] = c.s.expanded(v, p.Owners)
-		}
+		c.expand(v, o, p.Owners, p.Sponsors)
 		return o
 	}
-	id, alive := func(p directory.ServicePrincipal) string { return p.ID }, directory.ServicePrincipal.Live
+	id := func(p directory.ServicePrincipal) string { return p.ID }
+	alive := func(p directory.ServicePrincipal) bool { return p.Live() && (c.cast == "" || c.cast == p.Agent) }
 	table := c.s.dir.ServicePrincipals
 	if values, ok := odata.Keys(c.query.Filter, "servicePrincipalNames/any"); ok {
 		for _, value := range values { // app ids are stored in lower case, URIs as they came
@@ -90,23 +93,25 @@ func (c *call) principals(v replica.View) iter.Seq[row] {
 		}
 		return rows(slices.Values(indexed(v, table, "servicePrincipalName", values, false, id, alive)), id, encode)
 	}
-	return rows(lookup(v, c.query.Filter, table, id, alive, []index{{"appId", "appId", true}, {"displayName", "displayName", true}}), id, encode)
+	by := []index{{"appId", "appId", true}, {"displayName", "displayName", true}}
+	if c.cast != "" {
+		return rows(ofType(c, v, table, id, alive, append(by, index{"agentIdentityBlueprintId", "blueprint", true})), id, encode)
+	}
+	return rows(lookup(v, c.query.Filter, table, id, alive, by), id, encode)
 }
 
 func (c *call) listServicePrincipals(v replica.View) error {
-	return c.list("servicePrincipals", c.principals(v))
+	return c.list(c.collection("servicePrincipals"), c.principals(v))
 }
 
 func (c *call) countServicePrincipals(v replica.View) error {
-	return c.count("servicePrincipals", c.principals(v))
+	return c.count(c.collection("servicePrincipals"), c.principals(v))
 }
 
 func (c *call) getServicePrincipal(v replica.View) error {
 	o := c.s.encodeServicePrincipal(c.sp, c.query.Selects("keyCredentials"))
-	if c.query.Expands("owners") {
-		o["owners"] = c.s.expanded(v, c.sp.Owners)
-	}
-	return c.one("servicePrincipals", o)
+	c.expand(v, o, c.sp.Owners, c.sp.Sponsors)
+	return c.one(c.collection("servicePrincipals"), o)
 }
 
 // backingApplication finds the application that a new service principal is for, on the request's replica. A replica that does not have
@@ -118,6 +123,13 @@ func (c *call) backingApplication(v replica.View) (subject, error) {
 	if err := c.decode(&in); err != nil {
 		return subject{}, err
 	}
+	kind, err := c.made()
+	if err != nil {
+		return subject{}, err
+	}
+	if kind == directory.AgentIdentity {
+		return c.newIdentity(v)
+	}
 	if in.AppID == nil {
 		return subject{}, missing("appId", "ServicePrincipal")
 	}
@@ -127,7 +139,12 @@ func (c *call) backingApplication(v replica.View) (subject, error) {
 	a, err := c.findApplication(v, *in.AppID, "appid")
 	if err == nil {
 		c.app = a
-		return subject{owners: a.Owners}, c.mayOwnMore(v)
+		if a.Agent == directory.Blueprint {
+			c.agent = directory.BlueprintPrincipal
+		} else if kind == directory.BlueprintPrincipal {
+			return subject{}, &problem{status: http.StatusBadRequest, code: "AgentBlueprintPrincipal_RequireAgentBlueprint", message: "Agent identity blueprint principals can only be created for Agent Blueprints."}
+		}
+		return subject{owners: a.Owners, agent: c.agent}, c.mayOwnMore(v)
 	}
 	if _, taken := c.s.principalOf(v, strings.ToLower(*in.AppID)); taken {
 		return subject{owners: []string{c.who.id}}, principalTaken(*in.AppID)
@@ -153,6 +170,8 @@ func noBackingApplication(appID string) *problem {
 
 // principalInput is the body of a POST or PATCH of a service principal.
 type principalInput struct {
+	members             map[string]json.RawMessage
+	owners, sponsors    []string // of a new object of Agent ID
 	enabled, assignment *bool
 	name                *string
 	tags, alternatives  *[]string
@@ -162,26 +181,43 @@ type principalInput struct {
 	rest                map[string]any
 }
 
-var typedPrincipal = []string{"accountEnabled", "displayName", "tags", "alternativeNames", "servicePrincipalNames", "appRoleAssignmentRequired", "keyCredentials", "passwordCredentials", "appId", "servicePrincipalType", "owners@odata.bind"}
+var typedPrincipal = []string{"accountEnabled", "displayName", "tags", "alternativeNames", "servicePrincipalNames", "appRoleAssignmentRequired", "keyCredentials", "passwordCredentials", "appId", "servicePrincipalType", "owners@odata.bind", "sponsors@odata.bind", "agentIdentityBlueprintId", "agentAppId"}
 
 func (c *call) principalInput(create bool) (*principalInput, error) {
 	const kind = "ServicePrincipal"
 	writable, readOnly := principalWritable, principalReadOnly
 	if create {
 		writable += " appId servicePrincipalType"
+		if c.agent != "" {
+			writable += " sponsors@odata.bind"
+		}
+		if c.agent == directory.AgentIdentity {
+			writable += " agentIdentityBlueprintId agentAppId"
+		}
 	}
 	members, err := c.members(kind, writable, readOnly)
 	if err != nil {
 		return nil, err
 	}
-	in := &principalInput{rest: map[string]any{}}
+	in := &principalInput{members: members, rest: map[string]any{}}
 	for _, err := range []error{
 		field(members, "accountEnabled", kind, &in.enabled), field(members, "displayName", kind, &in.name), field(members, "tags", kind, &in.tags),
 		field(members, "alternativeNames", kind, &in.alternatives), field(members, "servicePrincipalNames", kind, &in.names),
 		field(members, "appRoleAssignmentRequired", kind, &in.assignment), field(members, "keyCredentials", kind, &in.keys),
-		field(members, "passwordCredentials", kind, &in.passwords),
+		field(members, "passwordCredentials", kind, &in.passwords), field(members, "owners@odata.bind", kind, &in.owners),
+		field(members, "sponsors@odata.bind", kind, &in.sponsors),
 	} {
 		if err != nil {
+			return nil, err
+		}
+	}
+	for _, ids := range [][]string{in.owners, in.sponsors} {
+		for i := range ids {
+			ids[i] = reference(ids[i])
+		}
+	}
+	if c.agent == directory.AgentIdentity {
+		if err := checkIdentity(in); err != nil {
 			return nil, err
 		}
 	}
@@ -254,7 +290,13 @@ func (c *call) createServicePrincipal() error {
 			ID: c.s.env.NewID(), AppID: a.AppID, DisplayName: a.DisplayName, ServicePrincipalType: "Application", AccountEnabled: true,
 			CreatedDateTime: tx.Now().UTC().Truncate(time.Second), AppOwnerOrganizationID: c.s.dir.Tenant.ID,
 			ServicePrincipalNames: append([]string{a.AppID}, a.IdentifierURIs...), AppRoles: a.AppRoles, PermissionScopes: a.PermissionScopes,
-			Owners: []string{c.who.id}, Rest: map[string]any{},
+			Owners: []string{c.who.id}, Rest: map[string]any{}, Agent: c.agent,
+		}
+		if p.Agent != "" {
+			p.CreatedByAppID = c.who.client
+			if p.Sponsors, err = c.s.withSponsors(tx.View, nil, in.sponsors); err != nil {
+				return err
+			}
 		}
 		c.s.inherit(p.Rest, a)
 		if err := c.s.applyServicePrincipal(tx.View, &p, in); err != nil {
@@ -316,6 +358,7 @@ func (c *call) deleteServicePrincipal() error {
 func (s *Service) binServicePrincipal(tx replica.Tx, p directory.ServicePrincipal, now time.Time) {
 	p.DeletedDateTime = &now
 	s.dir.ServicePrincipals.Put(tx, p.ID, p)
+	s.cascade(tx, p, now)
 	for _, index := range []string{"principal", "resource"} {
 		for _, a := range s.dir.AppRoleAssignments.By(tx.View, index, p.ID) {
 			s.dir.AppRoleAssignments.Delete(tx, a.ID)
