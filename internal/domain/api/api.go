@@ -136,6 +136,12 @@ type Caller struct {
 	ObjectID     string `json:"object_id"`
 	TenantID     string `json:"tenant_id"` // the tid of the token in use
 	Subscription string `json:"subscription"`
+
+	// What the token says of an application: its client id, the application permissions and how it logged in (appidacr: 1 is a client
+	// secret, 2 a certificate or assertion).
+	AppID    string   `json:"app_id,omitempty"`
+	Roles    []string `json:"roles,omitempty"`
+	AppIDACR string   `json:"appidacr,omitempty"`
 }
 
 // AgentStatus is one agent as recorded and as found.

@@ -18,7 +18,17 @@ type right struct{ role, permission string }
 func reading() right { return right{"Directory Readers", "Application.Read.All"} }
 func writing() right { return right{"Application Administrator", "Application.ReadWrite.All"} }
 
+// possession is the right to roll one's own key, which needs a proof and no permission; consenting is the right to grant application
+// permissions.
+func possession() right { return right{} }
+func consenting() right {
+	return right{"Privileged Role Administrator", "AppRoleAssignment.ReadWrite.All"}
+}
+
 func (r right) hint() string {
+	if r == (right{}) {
+		return "the proof of possession was not accepted: the certificate that signed it may be expired, removed, or not yet everywhere"
+	}
 	return "a person needs the directory role " + r.role + " (a PIM role may need activating), an application the permission " + r.permission
 }
 

@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 
@@ -40,18 +41,21 @@ func who(b []byte) (api.Caller, error) {
 		return api.Caller{}, unreadable
 	}
 	var claims struct {
-		OID       string `json:"oid"`
-		TID       string `json:"tid"`
-		UPN       string `json:"upn"`
-		Preferred string `json:"preferred_username"`
-		Unique    string `json:"unique_name"`
-		AppID     string `json:"appid"` // v1.0
-		AZP       string `json:"azp"`   // v2.0
+		OID       string   `json:"oid"`
+		TID       string   `json:"tid"`
+		UPN       string   `json:"upn"`
+		Preferred string   `json:"preferred_username"`
+		Unique    string   `json:"unique_name"`
+		AppID     string   `json:"appid"` // v1.0
+		AZP       string   `json:"azp"`   // v2.0
+		Roles     []string `json:"roles"`
+		ACR       string   `json:"appidacr"` // v1.0
+		AZPACR    string   `json:"azpacr"`   // v2.0
 	}
 	if json.Unmarshal(payload[:n], &claims) != nil || !agent.IsGUID(claims.TID) || !agent.IsGUID(claims.OID) {
 		return api.Caller{}, unreadable
 	}
-	c := api.Caller{ObjectID: claims.OID, TenantID: claims.TID}
+	c := api.Caller{ObjectID: claims.OID, TenantID: claims.TID, AppID: cmp.Or(claims.AppID, claims.AZP), Roles: claims.Roles, AppIDACR: cmp.Or(claims.ACR, claims.AZPACR)}
 	// A user's token names the client application too, so the user comes first.
 	for _, name := range []string{claims.UPN, claims.Preferred, claims.Unique, claims.AppID, claims.AZP} {
 		if c.Name = fault.Sentence(name); c.Name != "" {
