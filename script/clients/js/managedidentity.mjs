@@ -26,9 +26,8 @@ export async function managedIdentities() {
     await resources.resourceGroups.createOrUpdate(group, { location });
     return [await api.createOrUpdate(group, "js-mine", { location }), await api.createOrUpdate(group, "js-other", { location })];
   });
-  const [both, bare, lone] = await operation("resources with and without identities", async () => [
+  const [both, lone] = await operation("resources that have identities", async () => [
     await container(group, "js-both", { type: "SystemAssigned, UserAssigned", userAssignedIdentities: { [mine.id]: {} } }),
-    await container(group, "js-bare", undefined),
     await container(group, "js-lone", { type: "UserAssigned", userAssignedIdentities: { [mine.id]: {} } }),
   ]);
   const appService = async (resource) => {
@@ -60,9 +59,9 @@ export async function managedIdentities() {
     "No User Assigned or Delegated Managed Identity found", async () => ask(await appService(both), { clientId: other.clientId }, scopes.arm));
   await refused("ManagedIdentityCredential with an identity of another resource, from IMDS",
     "Identity not found", async () => ask(await imds(both), { clientId: other.clientId }, scopes.arm));
-  await refused("ManagedIdentityCredential on a resource without identities, from App Service",
-    "Unable to load the proper Managed Identity", async () => ask(await appService(bare), {}, scopes.arm));
-  await refused("ManagedIdentityCredential with a header that is not the resource's", "401", async () =>
+  await refused("ManagedIdentityCredential, system-assigned, on a resource that has none, from App Service",
+    "Unable to load the proper Managed Identity", async () => ask(await appService(lone), {}, scopes.arm));
+  await refused("ManagedIdentityCredential with a header that is not the resource's", "X-IDENTITY-HEADER", async () =>
     ask({ ...(await appService(both)), IDENTITY_HEADER: "guessed" }, {}, scopes.arm));
   await refused("ManagedIdentityCredential for a resource that does not exist", "AADSTS500011", async () =>
     ask(await imds(both), {}, "api://nobody/.default"));

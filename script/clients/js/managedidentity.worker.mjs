@@ -8,5 +8,5 @@ try {
   const { token } = await new Credential({ ...options, retryOptions: { maxRetries: 0 } }).getToken(scope);
   parentPort.postMessage({ token });
 } catch (error) {
-  parentPort.postMessage({ error: { name: error.name, message: `${error.statusCode ?? ""} ${error.message}` } });
+  parentPort.postMessage({ error: { name: error.name, message: error.message } });
 }
