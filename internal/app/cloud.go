@@ -10,6 +10,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/localcloud"
 )
 
@@ -27,7 +28,7 @@ func info(run localcloud.Run) api.CloudInfo {
 
 // Serve implements [cli.Cloud].
 func (l localCloud) Serve(ctx context.Context, r api.CloudServeRequest, ready func(api.CloudInfo)) error {
-	cfg := localcloud.Config{Seed: r.Seed, Empty: r.Empty, Listen: r.Listen, SANs: r.SANs, Log: l.a.Streams.Err}
+	cfg := localcloud.Config{Seed: r.Seed, Empty: r.Empty, Listen: r.Listen, SANs: r.SANs, IssuerCAs: r.IssuerCAs, Log: l.a.Streams.Err}
 	if len(r.Knobs) > 0 {
 		if err := json.Unmarshal(r.Knobs, &cfg.Knobs); err != nil {
 			return &fault.Error{Code: fault.Invalid, Op: "read the knobs", Err: err, Hint: "docs/local-cloud.md names them"}
@@ -77,7 +78,7 @@ func (l localCloud) Reset(ctx context.Context, state string) ([]string, error) {
 }
 
 // Env implements [cli.Cloud]. The cloud says it as lines for a shell: exports first, then commands, and remarks.
-func (l localCloud) Env(ctx context.Context, client string) (api.CloudEnv, error) {
+func (l localCloud) Env(ctx context.Context, client, resource string) (api.CloudEnv, error) {
 	run, err := l.run(ctx)
 	if err != nil {
 		return api.CloudEnv{}, err
@@ -86,7 +87,45 @@ func (l localCloud) Env(ctx context.Context, client string) (api.CloudEnv, error
 	if err != nil {
 		return api.CloudEnv{}, &fault.Error{Code: fault.Invalid, Err: err, Hint: "one of " + strings.Join(localcloud.Clients(), ", ")}
 	}
-	return shellLines(client, text), nil
+	env := shellLines(client, text)
+	if resource == "" {
+		return env, nil
+	}
+	return env, asResource(ctx, run, resource, &env)
+}
+
+// asResource adds what code on an Azure resource finds in its environment.
+func asResource(ctx context.Context, run localcloud.Run, resource string, env *api.CloudEnv) error {
+	m, err := run.Manage()
+	if err != nil {
+		return localError(err)
+	}
+	defer m.Close()
+	i, err := m.Identity(ctx, resource)
+	if err != nil {
+		return identityError(resource, err)
+	}
+	env.Set = append(env.Set, api.EnvVar{Name: "IDENTITY_ENDPOINT", Value: i.Endpoint})
+	env.Header = secret.New([]byte(i.Header.Reveal()))
+	env.Notes = append(env.Notes,
+		"IDENTITY_ENDPOINT and IDENTITY_HEADER are those of App Service and Container Apps. For a virtual machine unset both; then",
+		"azure-identity of Python and JavaScript asks AZURE_POD_IDENTITY_AUTHORITY_HOST="+i.IMDS+" instead of 169.254.169.254")
+	return nil
+}
+
+func identityError(resource string, err error) error {
+	e := &fault.Error{Op: "give " + resource + " a managed-identity endpoint", Err: err}
+	switch {
+	case errors.Is(err, localcloud.ErrNotAResource):
+		e.Code, e.Hint = fault.Invalid, "an id looks like /subscriptions/ID/resourceGroups/NAME/providers/Microsoft.App/containerApps/NAME"
+	case errors.Is(err, localcloud.ErrNoResource):
+		e.Code, e.Hint = fault.NotFound, "make it first, or look for its id: az resource list --query '[].id'"
+	case errors.Is(err, localcloud.ErrNoIdentity):
+		e.Code, e.Hint = fault.Conflict, `give it one: az rest --method patch --url "`+resource+`?api-version=…" --body '{"identity":{"type":"SystemAssigned"}}'`
+	default:
+		return localError(err)
+	}
+	return e
 }
 
 func shellLines(client, text string) api.CloudEnv {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 )
 
 // Resolved is where a door leads, once flags, leastkey.yaml and the running local cloud have been weighed. It is known before anything
@@ -142,6 +143,8 @@ type CloudServeRequest struct {
 	Empty  bool   // no resource groups or resources
 	Seed   uint64 // 0 is unguessable ids
 	Knobs  []byte // JSON document; nil is none
+
+	IssuerCAs [][]byte // PEM: certificate authorities of the issuers that federated credentials name, besides the system's
 }
 
 // CloudEnv is what a client program needs to use the local cloud.
@@ -150,9 +153,13 @@ type CloudEnv struct {
 	Set      []EnvVar `json:"set"`                // in order
 	Commands []string `json:"commands,omitempty"` // to run once, after Set
 	Notes    []string `json:"notes,omitempty"`
+
+	// Header is the value of IDENTITY_HEADER, for the code on one resource of the local cloud; the zero value where none was asked for.
+	// It is a secret of the local cloud, so it is not among Set until it is printed.
+	Header secret.Value `json:"-"`
 }
 
-// EnvVar is an environment variable. Its value is never a secret.
+// EnvVar is an environment variable. Its value is not a secret, but for the one that [CloudEnv.Header] becomes when it is printed.
 type EnvVar struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`

@@ -14,6 +14,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 )
 
 func TestEveryCommandAnswers(t *testing.T) {
@@ -123,6 +124,10 @@ func TestUsageErrorsEndWithTwoAndAHint(t *testing.T) {
 		"cloud env --for rust":               "not one of az, go",
 		"cloud serve --memory --state x":     "exclude each other",
 		"cloud serve --knobs /nonexistent":   "cannot read --knobs",
+		"cloud serve --issuer-ca /none":      "cannot read --issuer-ca",
+		"cloud serve --issuer-ca /dev/null":  "holds no certificate",
+		"cloud env --resource /x":            "goes with --for go, js, python",
+		"cloud env --for curl --resource /x": "goes with --for go, js, python",
 		"ledger show --limit -1":             "--limit",
 		"ledger show --limit x":              "invalid argument",
 		"completion tcsh":                    "one of bash",
@@ -309,6 +314,23 @@ func TestCloudServeTakesItsFlags(t *testing.T) {
 	s := r.cloud.served
 	if s.Listen != "10.0.0.1" || len(s.SANs) != 2 || !s.Memory || !s.Empty || s.Seed != 7 || string(s.Knobs) != `{"latency":"1s"}` {
 		t.Errorf("served %+v", s)
+	}
+}
+
+func TestCloudEnvOpensTheHeaderOnlyToPrintIt(t *testing.T) {
+	for _, row := range []struct{ args, want string }{
+		{"cloud env --for go --resource /subscriptions/x", "export IDENTITY_ENDPOINT='http://127.0.0.1:1/msi/token'\nexport IDENTITY_HEADER='opened'\n"},
+		{"cloud env --for js --resource /subscriptions/x --json", `"name": "IDENTITY_HEADER"`},
+	} {
+		r := newRun(t)
+		r.cloud.env = api.CloudEnv{Set: []api.EnvVar{{Name: "IDENTITY_ENDPOINT", Value: "http://127.0.0.1:1/msi/token"}}, Header: secret.New([]byte("opened"))}
+		want(t, r, 0, []string{row.want, "opened"}, nil, strings.Fields(row.args)...)
+		if r.cloud.resource != "/subscriptions/x" {
+			t.Errorf("asked for %q", r.cloud.resource)
+		}
+		if text := fmt.Sprintf("%+v", r.cloud.env); strings.Contains(text, "opened") {
+			t.Errorf("printed as %s", text)
+		}
 	}
 }
 

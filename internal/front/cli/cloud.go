@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ identity needs. az and the Azure SDKs work against it unchanged.`,
 func (c *command) cloudServe() *cobra.Command {
 	var r api.CloudServeRequest
 	var knobs string
+	var authorities []string
 	var f form
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve a local cloud until interrupted",
@@ -45,6 +47,9 @@ func (c *command) cloudServe() *cobra.Command {
 			if r.Knobs, err = readKnobs(knobs); err != nil {
 				return err
 			}
+			if r.IssuerCAs, err = readAuthorities(authorities); err != nil {
+				return err
+			}
 			return c.serveCloud(ctx, r, f)
 		}),
 	}
@@ -56,6 +61,7 @@ func (c *command) cloudServe() *cobra.Command {
 	fl.BoolVar(&r.Empty, "empty", false, "without resource groups and resources")
 	fl.Uint64Var(&r.Seed, "seed", 0, "make its ids repeat, for tests (`N` above 0)")
 	fl.StringVar(&knobs, "knobs", "", "`FILE` with its lag and faults, in JSON")
+	fl.StringArrayVar(&authorities, "issuer-ca", nil, "PEM `FILE` of an authority that issuers of federated credentials may have; may be repeated")
 	f.flags(cmd)
 	return cmd
 }
@@ -106,17 +112,42 @@ func readKnobs(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
+	b, err := readFlag("--knobs", path, "name a JSON file")
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(b) {
+		return nil, usage("", "--knobs %s is not JSON", path)
+	}
+	return b, nil
+}
+
+// readAuthorities reads certificates; a file without one is a mistake of the command, and not of an issuer that is refused later.
+func readAuthorities(paths []string) ([][]byte, error) {
+	var all [][]byte
+	for _, path := range paths {
+		b, err := readFlag("--issuer-ca", path, "name a PEM file of certificates")
+		if err != nil {
+			return nil, err
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(b) {
+			return nil, usage("name a PEM file of certificates", "--issuer-ca %s holds no certificate", path)
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+// readFlag reads a small file that a flag names.
+func readFlag(flag, path, hint string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, usage("name a JSON file", "cannot read --knobs %s: %s", path, reason(err))
+		return nil, usage(hint, "cannot read %s %s: %s", flag, path, reason(err))
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
-		return nil, fmt.Errorf("read --knobs %s: %w", path, err)
-	}
-	if !json.Valid(b) {
-		return nil, usage("", "--knobs %s is not JSON", path)
+		return nil, fmt.Errorf("read %s %s: %w", flag, path, err)
 	}
 	return b, nil
 }
@@ -155,35 +186,57 @@ func (c *command) cloudReset() *cobra.Command {
 }
 
 func (c *command) cloudEnv() *cobra.Command {
-	clients := []string{"az", "go", "js", "python", "curl"}
-	var client string
+	clients, workloads := []string{"az", "go", "js", "python", "curl"}, []string{"go", "js", "python"}
+	var client, resource string
 	var f form
 	cmd := &cobra.Command{
 		Use: "env", Short: "Print what az and the SDKs need to use the running local cloud",
-		Long:    "Prints shell lines that point a client at the running local cloud and at nothing else. They hold no secret.",
-		Example: "  eval \"$(leastkey cloud env --for az)\"",
+		Long: `Prints shell lines that point a client at the running local cloud and at nothing else. They hold no secret, unless
+--resource is given: then a program gets what code on that Azure resource has, a managed-identity endpoint with a header
+that is a secret of this local cloud. It gives tokens of the identities that the resource has at that moment.`,
+		Example: `  eval "$(leastkey cloud env --for az)"
+  eval "$(leastkey cloud env --for go --resource /subscriptions/…/providers/Microsoft.App/containerApps/bot)"`,
 		Args:    none,
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			if !slices.Contains(clients, client) {
 				return usage(didYouMean(role.Nearest(client, clients), ""), "--for %q is not one of %s", client, strings.Join(clients, ", "))
 			}
+			if resource != "" && !slices.Contains(workloads, client) {
+				return usage("", "--resource goes with --for %s", strings.Join(workloads, ", "))
+			}
 			if c.world.Cloud == nil {
 				return missing("the local cloud")
 			}
-			e, err := c.world.Cloud.Env(ctx, client)
+			e, err := c.world.Cloud.Env(ctx, client, resource)
 			if err != nil {
 				return err
 			}
-			if f.json {
-				e.Set = list(e.Set)
-				return c.out.document(e)
-			}
-			return c.out.shell(e)
+			return c.printEnv(e, f)
 		}),
 	}
 	cmd.Flags().StringVar(&client, "for", "az", "`CLIENT`: "+strings.Join(clients, ", "))
+	cmd.Flags().StringVar(&resource, "resource", "", "with the managed identities of this resource, by its ARM `ID`")
 	f.flags(cmd)
 	return cmd
+}
+
+// printEnv is the one place where the header of a managed-identity endpoint is opened.
+func (c *command) printEnv(e api.CloudEnv, f form) error {
+	write := func(e api.CloudEnv) error {
+		if f.json {
+			e.Set = list(e.Set)
+			return c.out.document(e)
+		}
+		return c.out.shell(e)
+	}
+	if e.Header.Empty() {
+		return write(e)
+	}
+	return e.Header.Use(func(b []byte) error {
+		with := e
+		with.Set = append(slices.Clip(e.Set), api.EnvVar{Name: "IDENTITY_HEADER", Value: string(b)})
+		return write(with)
+	})
 }
 
 // shell writes lines for eval. They are never wrapped, and a value that a shell or a terminal could take for something else is refused.

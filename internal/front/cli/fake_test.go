@@ -159,12 +159,13 @@ func (d *fakeDoor) Close() error                                            { d.
 
 // fakeCloud is a local cloud that is always ready at once.
 type fakeCloud struct {
-	served api.CloudServeRequest
-	env    api.CloudEnv
-	log    []api.CloudRequest
-	gone   []string
-	err    error
-	cancel context.CancelFunc // Serve and a followed log call it, as Ctrl-C would
+	served   api.CloudServeRequest
+	env      api.CloudEnv
+	resource string
+	log      []api.CloudRequest
+	gone     []string
+	err      error
+	cancel   context.CancelFunc // Serve and a followed log call it, as Ctrl-C would
 }
 
 func sampleCloud() api.CloudInfo {
@@ -185,8 +186,8 @@ func (f *fakeCloud) Serve(ctx context.Context, r api.CloudServeRequest, ready fu
 
 func (f *fakeCloud) Reset(context.Context, string) ([]string, error) { return f.gone, f.err }
 
-func (f *fakeCloud) Env(_ context.Context, client string) (api.CloudEnv, error) {
-	f.env.For = client
+func (f *fakeCloud) Env(_ context.Context, client, resource string) (api.CloudEnv, error) {
+	f.env.For, f.resource = client, resource
 	return f.env, f.err
 }
 

@@ -68,8 +68,9 @@ type Cloud interface {
 	// Reset forgets a local cloud that is not running, with its record and keys, and says which files are gone. An empty state is
 	// LEASTKEY_HOME/local.
 	Reset(ctx context.Context, state string) ([]string, error)
-	// Env says what a client (az, go, js, python, curl) needs to use the running one.
-	Env(ctx context.Context, client string) (api.CloudEnv, error)
+	// Env says what a client (az, go, js, python, curl) needs to use the running one. With a resource's ARM id it also says how to ask for
+	// tokens of that resource's managed identities.
+	Env(ctx context.Context, client, resource string) (api.CloudEnv, error)
 	// Log gives the requests so far and, with follow, those that come, until the context ends.
 	Log(ctx context.Context, follow bool, each func(api.CloudRequest) error) error
 }
