@@ -82,6 +82,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"arm":         with(arm),         // arm METHOD PATH [JSON], as the administrator
 		"provisioned": with(provisioned), // provisioned [OTHERS]: the cloud has exactly what it must have
 		"revoked":     with(revoked),     // revoked PRINCIPAL [purged]: the cloud has nothing left
+		"asks":        with(asks),        // asks STATUS [QUERY], of the managed-identity endpoint that was printed last
 		// what somebody does behind our back
 		"password": with(password),  // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR
 		"foreign":  with(foreign),   // foreign OBJECT VAR: adds a certificate; its SHA-256 goes into VAR

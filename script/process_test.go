@@ -121,6 +121,9 @@ func (s *story) look(p *process) {
 	if len(p.cmd.Args) > 1 && p.cmd.Args[0] == "leastkey" && p.cmd.Args[1] == "token" {
 		stdout = tokenStdout
 	}
+	if showsHeader(p.cmd.Args) {
+		stdout = headerStdout
+	}
 	s.sweep.Bytes(stdout, p.out.bytes())
 	s.sweep.Bytes(p.what+": stderr", p.err.bytes())
 }
@@ -134,6 +137,9 @@ func (s *story) waitFor(ts *testscript.TestScript, p *process) {
 		ts.Fatalf("%s: has not ended after %v\n%s", p.what, patience, p.err.bytes())
 	}
 	ts.Check(s.learn())
+	if showsHeader(p.cmd.Args) {
+		ts.Check(s.learnHeader(p.out.bytes()))
+	}
 	s.look(p)
 }
 

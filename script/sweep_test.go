@@ -30,6 +30,7 @@ func TestTheSweepCatches(t *testing.T) {
 		{"environment", "environ:LK_A shows the value in the vault"},
 		{"database", "lk/local/leastkey.db (rows) shows the value in the vault"},
 		{"request-log", "request log shows the value in the vault"},
+		{"header", "stdout of cloud env --resource shows the header of a managed-identity endpoint"},
 		{"token", ""},
 		{"token-elsewhere", "sh leak.sh: stdout shows a signed token"},
 	} {
