@@ -32,6 +32,7 @@ type Journal interface {
 	Start(ctx context.Context, run agent.Run) error
 	Open(ctx context.Context, agentName string) (*agent.Run, error)
 	Finish(ctx context.Context, runID string, status agent.RunStatus) error
+	Last(ctx context.Context, agentName string) (*agent.Run, error) // that has ended
 }
 
 // Ledger says who asked for what.
@@ -70,7 +71,9 @@ type Config struct {
 	Lock     func(ctx context.Context, agentName string, waiting func(holder string)) (unlock func() error, err error)
 	Requests func() int    // outside requests so far
 	Lifetime time.Duration // how long a token may live that was issued a moment ago
-	Close    func() error
+	// Provisioner opens what the Provisioner's plans act through, its keystore among it; nil means that there is none.
+	Provisioner func() (*ProvisionerParts, error)
+	Close       func() error
 }
 
 // Door is control for one target.

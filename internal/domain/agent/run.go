@@ -19,6 +19,14 @@ type Run struct {
 	Status   RunStatus  `json:"status"`
 }
 
+// Command is what a person types to go on with the run. The Provisioner, whose name no agent can have, has commands of its own.
+func (r Run) Command() string {
+	if r.Agent == "@provisioner" {
+		return "leastkey provisioner " + string(r.Verb)
+	}
+	return "leastkey " + string(r.Verb) + " " + r.Agent
+}
+
 // RunStatus is how a run stands.
 type RunStatus string
 

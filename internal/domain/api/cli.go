@@ -23,6 +23,9 @@ type Resolved struct {
 	Keystore     string      `json:"keystore,omitempty"`
 }
 
+// NoOperator is the operator of a rotation that goes without one.
+const NoOperator = "none"
+
 // Consent is what a person has to give before a plan is carried out.
 type Consent string
 
@@ -45,7 +48,7 @@ func (a PlanAnswer) Consent() Consent {
 		return YesConsent
 	}
 	for _, s := range a.Plan.Steps {
-		if s.Destroys {
+		if s.Destroys || s.With["addition"] != "" { // a permission that the pinned set does not have
 			return YesConsent
 		}
 	}
@@ -63,8 +66,11 @@ func ShortDigest(digest string) string { return digest[:min(len(digest), ShownDi
 
 // Pinned tells whether a plan of that digest is the one that the request pins. A pin is at least LeastDigits of the digest's first hex
 // digits, without regard to case; a shorter one pins nothing. A request without a pin accepts every plan.
-func (r ApplyRequest) Pinned(digest string) bool {
-	pin := strings.ToLower(r.Digest)
+func (r ApplyRequest) Pinned(digest string) bool { return Pins(r.Digest, digest) }
+
+// Pins tells whether a pin is of that digest, as [ApplyRequest.Pinned] has it.
+func Pins(pin, digest string) bool {
+	pin = strings.ToLower(pin)
 	return pin == "" || (len(pin) >= LeastDigits && strings.HasPrefix(strings.ToLower(digest), pin))
 }
 

@@ -29,7 +29,8 @@ func BootstrapPlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.surplus(all)
 	p.expiry()
 	g, why := p.active()
-	if g != nil && p.unchanged(g) && len(p.plan.Steps) == 0 {
+	due := g != nil && p.due(g.ID)
+	if g != nil && p.unchanged(g) && len(p.plan.Steps) == 0 && !due {
 		p.use(g)
 		return p.plan
 	}
@@ -39,6 +40,9 @@ func BootstrapPlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.credential(g, p.usableSlot(), why, agent.ViaOperator, all)
 	if g != nil && !p.unchanged(g) {
 		p.state()
+	}
+	if due {
+		p.older(g.ID, agent.ViaOperator)
 	}
 	p.readBack()
 	return p.plan

@@ -232,6 +232,11 @@ func (p *planner) older(keep, via string) {
 	}
 }
 
+// due tells whether an earlier generation of ours is to be removed now: its overlap has ended, or nothing uses it.
+func (p *planner) due(keep string) bool {
+	return slices.ContainsFunc(p.seen.Record.Generations, func(g agent.Generation) bool { return g.ID != keep && !g.Overlapping(p.seen.Now) })
+}
+
 // drop removes one generation's certificate, proves that its key opens nothing, and deletes the key.
 func (p *planner) drop(g agent.Generation, via string) {
 	last := stepLogin

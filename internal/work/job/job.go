@@ -521,7 +521,7 @@ func (x *execution) stoppedBy(cause error) error {
 	if len(x.results) == 0 && !x.unsure {
 		return cause
 	}
-	again := fmt.Sprintf("run leastkey %s %s again: it continues where it stopped", x.run.Verb, x.run.Agent)
+	again := fmt.Sprintf("run %s again: it continues where it stopped", x.run.Command())
 	if hint := fault.Hint(cause); hint != "" && hint != sameAgain {
 		again = hint + "; then " + again
 	}
