@@ -97,5 +97,5 @@ export async function federation() {
   await refused("a federated token for another audience", "AADSTS700212", () => credential(elsewhere.token).getToken(scopes.arm));
   const [head, body, signature] = trusted.token.split(".");
   const forged = [head, body, (signature[0] === "A" ? "B" : "A") + signature.slice(1)].join(".");
-  await refused("a federated token with a signature that is not the issuer's", "AADSTS5001", () => credential(forged).getToken(scopes.arm));
+  await refused("a federated token with a signature that is not the issuer's", "AADSTS50013", () => credential(forged).getToken(scopes.arm));
 }

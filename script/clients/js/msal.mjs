@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ConfidentialClientApplication, PublicClientApplication } from "@azure/msal-node";
 import { assertion } from "./assertion.mjs";
 import { certificate, management, operation, refused } from "./protocol.mjs";
@@ -48,7 +49,11 @@ export async function msal() {
   const account = await operation("acquireTokenByDeviceCode, approved by a user", async () => {
     const result = await device.acquireTokenByDeviceCode({
       scopes: [scopes.graph],
-      deviceCodeCallback: ({ userCode }) => void management("POST /devicecode/approve", { user_code: userCode, upn: admin.upn }),
+      // A person takes a moment, in which MSAL asks once; it asks again after five seconds.
+      deviceCodeCallback: async ({ userCode }) => {
+        await sleep(2000);
+        await management("POST /devicecode/approve", { user_code: userCode, upn: admin.upn });
+      },
     });
     assert.equal(result.account.username, admin.upn);
     assert.equal(claims(result.accessToken).oid, admin.object_id);
