@@ -31,16 +31,17 @@ type Cloud struct {
 	faults lottery
 	log    *requestLog
 
-	gates     map[string]gate                 // by in-process host
+	gates     map[string]gate                 // by in-process host, but for the vaults'
 	listening atomic.Pointer[map[string]gate] // by host and port
 	identity  atomic.Pointer[map[string]gate] // managed-identity endpoints, by in-process host and by host and port
 
 	issuers *jwks.Fetcher // of outside issuers' keys
 
-	mu     sync.Mutex // guards what follows, and makes Reset, Listen, SetKnobs and Close one after the other
-	net    *network   // nil until Listen
-	msi    identities
-	closed bool
+	mu      sync.Mutex     // guards what follows, and makes Reset, Listen, SetKnobs and Close one after the other
+	net     *network       // nil until Listen
+	awaited map[string]int // vaults whose making is under way, by name
+	msi     identities
+	closed  bool
 }
 
 // New makes a cloud, or opens the one that Config.StateFile holds. It is at once reachable by Transport; Close it.
@@ -58,7 +59,7 @@ func New(cfg Config) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{cfg: cfg, ids: newSource(cfg.Seed, 1<<63), issuers: issuers}
+	c := &Cloud{cfg: cfg, ids: newSource(cfg.Seed, 1<<63), issuers: issuers, awaited: map[string]int{}}
 	c.knobs.Store(&cfg.Knobs)
 	c.listening.Store(&map[string]gate{})
 	c.identity.Store(&map[string]gate{})
@@ -83,7 +84,6 @@ func (c *Cloud) inProcess() {
 	}
 	for _, v := range vaultNames() {
 		ends.Vault[v] = "https://" + v + vaultSuffix
-		c.gates[v+vaultSuffix] = gate{c: c, plane: planeVault, vault: v, next: func(w *world) http.Handler { return w.vaults[v] }}
 	}
 	c.ends.Store(&ends)
 }
@@ -108,6 +108,7 @@ func (c *Cloud) open() error {
 		return errors.Join(err, c.log.close())
 	}
 	c.world.Store(w)
+	c.openDoors(w)
 	return nil
 }
 
@@ -170,6 +171,7 @@ func (c *Cloud) Reset() error {
 	}
 	c.world.Store(w)
 	c.msi.close(c) // whose resources are gone
+	c.closeDoors(w)
 	if c.net != nil {
 		return c.net.announce(c)
 	}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,6 +29,12 @@ type network struct {
 	ports   Ports
 	run     Run
 	stop    func() bool // forgets the context that Listen was given
+
+	ip    net.IP // where, as whom and how it listens, for the vaults that come later
+	host  string
+	tls   *tls.Config
+	kept  Ports                   // of the last run
+	doors map[string]*http.Server // by name of the vault
 }
 
 // Listen serves the cloud over TLS and writes the run file, then returns; serving ends with ctx or Close. It may be called once.
@@ -107,8 +115,9 @@ func (n *network) open(ctx context.Context, c *Cloud) error {
 			return err
 		}
 	}
-	for _, v := range vaultNames() {
-		if ends.Vault[v], n.ports.Vaults[v], err = serve(c.gates[v+vaultSuffix], c.cfg.Ports.Vaults[v], kept.Vaults[v]); err != nil {
+	n.ip, n.host, n.tls, n.kept, n.doors = ip, host, conf, kept, map[string]*http.Server{}
+	for _, v := range slices.Sorted(maps.Keys(c.ends.Load().Vault)) {
+		if err := n.addDoor(ctx, c, v, ends.Vault, gates); err != nil {
 			return err
 		}
 	}
@@ -166,8 +175,10 @@ func (n *network) announce(c *Cloud) error {
 	return n.run.write(dir)
 }
 
-func (n *network) serve(c *Cloud, l net.Listener, h http.Handler, conf *tls.Config) {
-	n.servers = append(n.servers, serveOn(c, l, h, conf, &n.serving))
+func (n *network) serve(c *Cloud, l net.Listener, h http.Handler, conf *tls.Config) *http.Server {
+	s := serveOn(c, l, h, conf, &n.serving)
+	n.servers = append(n.servers, s)
+	return s
 }
 
 // serveOn serves a listener, over TLS if there is a configuration for it, until the server is shut down.

@@ -5,7 +5,8 @@ import (
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
-// vaultNames are the vaults that have an endpoint. A vault that somebody makes beside them is a resource without a data plane.
+// vaultNames are the vaults of the seed, which have an endpoint whether they are there or not. Those that somebody makes beside them have
+// one while they are.
 func vaultNames() []string { return []string{DefaultVault, LegacyVault} }
 
 // seed fills an empty world: the tenant with Microsoft's own applications, the operators, and a subscription of the shape that an

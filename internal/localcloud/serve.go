@@ -115,8 +115,12 @@ func requestID(h http.Header) string {
 // which it is served.
 func (c *Cloud) handlerOf(host string) (h http.Handler, scheme string) {
 	host = strings.ToLower(host)
-	if g, ok := c.gates[strings.TrimSuffix(host, ":443")]; ok {
+	name := strings.TrimSuffix(host, ":443")
+	if g, ok := c.gates[name]; ok {
 		return g, "https"
+	}
+	if vault, ok := strings.CutSuffix(name, vaultSuffix); ok && c.ends.Load().Vault[vault] != "" {
+		return c.vaultGate(vault), "https"
 	}
 	if g, ok := (*c.listening.Load())[host]; ok {
 		return g, "https"

@@ -32,7 +32,7 @@ type world struct {
 	graph     http.Handler
 	arm       http.Handler
 	rbac      *arm.Service
-	vaults    map[string]http.Handler
+	vaults    *vault.Service
 	operators []Operator
 }
 
@@ -165,15 +165,13 @@ func (c *Cloud) emptyWorld(instance string, key *rsa.PrivateKey, life uint64) (*
 		TokenLifetime: func() time.Duration { return c.Knobs().lifetime() },
 		Endpoints:     c.Endpoints, NewID: ids.GUID, Random: ids.Bytes, Gate: c.item,
 	}
-	w := &world{instance: instance, store: store, dir: dir, env: env, vaults: map[string]http.Handler{}}
+	w := &world{instance: instance, store: store, dir: dir, env: env}
 	w.login = entra.New(env)
 	w.login.IssuerKey = c.issuerKey
 	w.graph = graph.New(env)
 	w.rbac = arm.New(env)
-	w.arm = withMetadata(c, w.rbac)
-	for _, v := range vaultNames() {
-		w.vaults[v] = vault.New(env, w.rbac, v)
-	}
+	w.arm = withMetadata(c, withDoors(c, w, w.rbac))
+	w.vaults = vault.New(env, w.rbac)
 	return w, nil
 }
 

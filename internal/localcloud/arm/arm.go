@@ -37,12 +37,12 @@ type Service struct {
 	binned        *replica.Table[DeletedVault]
 	operations    *replica.Table[operation]
 
-	purges map[string]func(tx replica.Tx, incarnation string) // by name of the vault, lower case
+	purged func(tx replica.Tx, vault Resource)
 }
 
 // New makes the service and its tables, which are part of env.Dir.Store.
 func New(env service.Env) *Service {
-	s := &Service{env: env, purges: map[string]func(replica.Tx, string){}}
+	s := &Service{env: env}
 	s.ordered = builtinRoles()
 	s.builtin = make(map[string]*role, len(s.ordered))
 	for _, r := range s.ordered {

@@ -150,7 +150,7 @@ func fillVault(s *Service, r *Resource) {
 
 // vaultURI is where the vault's data plane listens in this run, which a state file of an earlier run cannot know.
 func (s *Service) vaultURI(r Resource) string {
-	if here := s.env.Endpoints().Vault[r.Name]; here != "" {
+	if here := s.env.Endpoints().Vault[strings.ToLower(r.Name)]; here != "" {
 		return here + "/"
 	}
 	return "https://" + r.Name + ".vault.azure.net/"

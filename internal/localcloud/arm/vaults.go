@@ -17,9 +17,28 @@ type DeletedVault struct {
 	Purge        time.Time `json:"purge"`
 }
 
-// OnPurge has f called when a vault of the name is gone for good, with the incarnation whose secrets go with it.
-func (s *Service) OnPurge(vault string, f func(tx replica.Tx, incarnation string)) {
-	s.purges[strings.ToLower(vault)] = f
+// OnPurge has f called when a vault is gone for good, for what is in it.
+func (s *Service) OnPurge(f func(tx replica.Tx, vault Resource)) { s.purged = f }
+
+// Vaults are all vaults, those in the recycle bin too.
+func (s *Service) Vaults(v replica.View) []Resource {
+	var all []Resource
+	for r := range s.resources.Each(v) {
+		if r.Type == vaultType {
+			all = append(all, r)
+		}
+	}
+	for d := range s.binned.Each(v) {
+		all = append(all, d.Vault)
+	}
+	return all
+}
+
+// HasVault tells whether there is a vault of the name, or one in the recycle bin.
+func (s *Service) HasVault(v replica.View, name string) bool {
+	_, live := s.Vault(v, name)
+	_, binned := s.deletedVault(v, name)
+	return live || binned
 }
 
 // bin puts a vault into the recycle bin for as long as the vault says.
@@ -48,8 +67,8 @@ func (s *Service) deletedVault(v replica.View, name string) (DeletedVault, bool)
 func (s *Service) purge(tx replica.Tx, d DeletedVault) {
 	name := strings.ToLower(d.Vault.Name)
 	s.binned.Delete(tx, name)
-	if f := s.purges[name]; f != nil {
-		f(tx, d.Vault.Incarnation)
+	if s.purged != nil {
+		s.purged(tx, d.Vault)
 	}
 }
 

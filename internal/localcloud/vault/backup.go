@@ -23,66 +23,69 @@ func (s *Service) sealer() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// backup gives every version of a secret, sealed.
-func (s *Service) backup(v replica.View, c *call) reply {
+// backup gives every version of an entry, sealed as one of its collection: a key does not come back as a secret, which could be read.
+func (k *collection[V, P]) backup(v replica.View, c *call) reply {
 	name := c.path[1]
-	if r := s.may(v, c, backup, name); r != nil {
+	if r := k.s.may(v, c, k.rights.backup, name); r != nil {
 		return *r
 	}
-	x, found := s.live(v, c.vault, name)
-	if !found {
-		return secretNotFound(name)
+	e, found := k.live(v, c.vault, name)
+	switch {
+	case !found:
+		return k.notFound(name)
+	case e.Managed:
+		return k.managed("backup")
 	}
-	aead, err := s.sealer()
+	aead, err := k.s.sealer()
 	if err != nil {
 		return fail(http.StatusInternalServerError, "InternalError", "", "The backup could not be sealed.")
 	}
-	plain, err := json.Marshal(x)
+	plain, err := json.Marshal(e)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "InternalError", "", "The backup could not be made.")
 	}
-	nonce := s.env.Random(aead.NonceSize())
-	return ok(object{"value": base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, nil))})
+	nonce := k.s.env.Random(aead.NonceSize())
+	return ok(object{"value": base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(k.plural)))})
 }
 
-// restore brings a backup back, if no secret has its name.
-func (s *Service) restore(v replica.View, c *call) (reply, effect) {
-	if r := s.may(v, c, restore, ""); r != nil {
+// restore brings a backup back, if nothing has its name.
+func (k *collection[V, P]) restore(v replica.View, c *call) (reply, effect) {
+	if r := k.s.may(v, c, k.rights.restore, ""); r != nil {
 		return *r, nil
 	}
 	var body struct{ Value string }
 	if r := c.decode(&body); r != nil {
 		return *r, nil
 	}
-	x, opened := s.open(body.Value)
+	e, opened := k.open(body.Value)
 	if !opened {
 		return badParameter("Backup blob contains invalid or corrupted data."), nil
 	}
 	return reply{}, func(tx replica.Tx) reply {
-		if old, found := s.find(tx.View, c.vault, x.Name); found && old.Deleted != nil {
-			return inBin(x.Name)
+		if old, found := k.find(tx.View, c.vault, e.Name); found && old.Deleted != nil {
+			return k.inBin(e.Name)
 		} else if found {
-			return fail(http.StatusConflict, "Conflict", "", "Secret %s already exists.", x.Name)
+			return fail(http.StatusConflict, "Conflict", "", "%s %s already exists.", k.one, e.Name)
 		}
-		x.Vault = c.vault.Incarnation
-		s.put(tx, x)
-		return ok(c.item(x, x.latest(), true))
+		e.Vault = incarnationOf(c.vault)
+		k.put(tx, e)
+		return ok(k.bundle(c, e, k.latest(e)))
 	}
 }
 
-func (s *Service) open(blob string) (Secret, bool) {
-	var x Secret
+func (k *collection[V, P]) open(blob string) (entry[V], bool) {
+	var e entry[V]
 	sealed, err := base64.RawURLEncoding.DecodeString(blob)
 	if err != nil {
-		return x, false
+		return e, false
 	}
-	aead, err := s.sealer()
+	aead, err := k.s.sealer()
 	if err != nil || len(sealed) < aead.NonceSize() {
-		return x, false
+		return e, false
 	}
-	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], nil)
-	if err != nil || json.Unmarshal(plain, &x) != nil || len(x.Versions) == 0 {
-		return x, false
+	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(k.plural))
+	if err != nil || json.Unmarshal(plain, &e) != nil || len(e.Versions) == 0 {
+		return e, false
 	}
-	return x, true
+	return e, true
 }

@@ -30,7 +30,7 @@ func TestSecretsStayInTheVaultTheyWerePutInto(t *testing.T) {
 		}
 	}
 	stored := func() (n int) {
-		f.store.Primary(func(v replica.View) { n = len(f.secrets.All(v)) })
+		f.store.Primary(func(v replica.View) { n = len(f.secrets.table.All(v)) })
 		return n
 	}
 	create := func(mode string) {
@@ -59,7 +59,7 @@ func TestSecretsStayInTheVaultTheyWerePutInto(t *testing.T) {
 	create("default")
 	f.as(officer, "GET", "/secrets/old", nil).want(t, 404, "SecretNotFound", "")
 	f.as(officer, "PUT", "/secrets/new", object{"value": "x"}).want(t, 200, "", "")
-	if err := f.store.Write(func(tx replica.Tx) error { f.Plant(tx, "planted", "y"); return nil }); err != nil {
+	if err := f.store.Write(func(tx replica.Tx) error { f.Plant(tx, "kv-one", "planted", "y"); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if items := f.as(officer, "GET", "/secrets", nil).want(t, 200, "", "").items(); len(items) != 2 {

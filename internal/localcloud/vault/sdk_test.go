@@ -28,7 +28,7 @@ func (c credential) GetToken(_ context.Context, o policy.TokenRequestOptions) (a
 
 func TestTheSDKKeepsSecrets(t *testing.T) {
 	f := rbacVault(t)
-	srv := httptest.NewUnstartedServer(f.Service)
+	srv := httptest.NewUnstartedServer(f.Of("kv-one"))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)

@@ -59,7 +59,7 @@ func newFixture(t *testing.T, properties object) *fixture {
 		NewID:     uuid.NewString, Random: func(n int) []byte { b := make([]byte, n); _, _ = rand.Read(b); return b },
 	}
 	a := arm.New(env)
-	f.Service = New(env, a, "kv-one")
+	f.Service = New(env, a)
 	err = f.store.Write(func(tx replica.Tx) error {
 		dir.Groups.Put(tx, staff, directory.Group{ID: staff, Members: []string{user}})
 		a.AddSubscription(tx, subID, "Dev")
@@ -146,7 +146,7 @@ func (f *fixture) send(method, path string, body any, authorization string) answ
 		r.Header.Set("Authorization", authorization)
 	}
 	a := answer{ResponseRecorder: httptest.NewRecorder()}
-	f.ServeHTTP(a.ResponseRecorder, r)
+	f.Of("kv-one").ServeHTTP(a.ResponseRecorder, r)
 	if a.Body.Len() > 0 && json.Unmarshal(a.Body.Bytes(), &a.body) != nil {
 		f.t.Fatalf("%s %s: the answer is no JSON: %s", method, path, a.Body)
 	}
@@ -280,7 +280,7 @@ func TestASecretFromSetToPurge(t *testing.T) {
 	do("DELETE", "/secrets/s", nil).want(t, 200, "", "")
 	do("DELETE", "/deletedsecrets/s", nil).want(t, 204, "", "")
 	do("GET", "/deletedsecrets/s", nil).want(t, 404, "SecretNotFound", "")
-	do("GET", "/keys/x", nil).want(t, 404, "NotFound", "")
+	do("GET", "/storage/x", nil).want(t, 404, "NotFound", "")
 }
 
 func TestPurgeProtectionAndClosedVaults(t *testing.T) {
@@ -352,7 +352,7 @@ func TestARoleComesIntoForceLate(t *testing.T) {
 		f.store.SetLag(replica.Vault, 5*time.Minute)
 		const late = "aaaaaaaa-0000-0000-0000-00000000000f"
 		if err := f.store.Write(func(tx replica.Tx) error {
-			f.Plant(tx, "mine", "v")
+			f.Plant(tx, "kv-one", "mine", "v")
 			_, err := f.arm.Assign(tx, vaultID, "Key Vault Secrets User", late, "ServicePrincipal")
 			return err
 		}); err != nil {
