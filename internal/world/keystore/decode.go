@@ -66,6 +66,32 @@ func DecodeKey(b []byte) (crypto.Signer, error) {
 	return hide(found), nil
 }
 
+// DecodeCertificate reads the certificate of the first private key in an entry, in the forms that DecodeKey reads: fault.NotFound if the
+// entry holds none of that key.
+func DecodeCertificate(b []byte) ([]byte, error) {
+	key, err := DecodeKey(b)
+	if err != nil {
+		return nil, err
+	}
+	text, err := unwrap(bytes.TrimSpace(b))
+	if err != nil {
+		return nil, err
+	}
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, fault.New(fault.NotFound, "no certificate lies beside the key", "")
+		}
+		if block.Type != "CERTIFICATE" {
+			clear(block.Bytes)
+			continue
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && Matches(cert, key) == nil {
+			return cert.Raw, nil
+		}
+	}
+}
+
 // unwrap takes off what other programs put around the PEM.
 func unwrap(b []byte) ([]byte, error) {
 	if rest, ok := bytes.CutPrefix(b, []byte("go-keyring-base64:")); ok {

@@ -40,6 +40,18 @@ type Store interface {
 	Delete(ctx context.Context, ref secret.Ref) error
 }
 
+// Replacer is the power to change what an entry holds. Only the active slot of the Provisioner is ever changed: other programs know it
+// by service and account alone. All backends have it.
+type Replacer interface {
+	// Replace stores key under name in place of what was there, or as a new entry. Whoever reads meanwhile finds the old key or the new
+	// one, and so does whoever comes after a kill. The entry is read back and compared before Replace returns.
+	Replace(ctx context.Context, name string, key crypto.Signer) error
+
+	// Certificate is the certificate that lies beside the key in the entry, as the original Provisioner stored both together.
+	// fault.NotFound: there is no such entry, or it is a key alone.
+	Certificate(ctx context.Context, ref secret.Ref) (der []byte, err error)
+}
+
 // Lister is the power to name all entries, sorted. agefile and memory have it, and keychain where it talks to a Secret Service.
 // The keychains of macOS and Windows lack it: their lists would show the entries of every other program.
 type Lister interface {

@@ -62,9 +62,10 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Lister  = (*Store)(nil)
-	_ keystore.Secrets = (*Store)(nil)
+	_ keystore.Store    = (*Store)(nil)
+	_ keystore.Lister   = (*Store)(nil)
+	_ keystore.Secrets  = (*Store)(nil)
+	_ keystore.Replacer = (*Store)(nil)
 )
 
 // New is the store that cfg describes. It touches no file: fault.Invalid or fault.Refused if cfg makes no sense. With no source of

@@ -34,8 +34,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Secrets = (*Store)(nil)
+	_ keystore.Store    = (*Store)(nil)
+	_ keystore.Secrets  = (*Store)(nil)
+	_ keystore.Replacer = (*Store)(nil)
 )
 
 // vault is what the keychains have in common. get: fault.NotFound only if the keychain was reached, is unlocked and has no such entry.
@@ -143,6 +144,59 @@ func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error)
 			return because(op, err)
 		}
 		found <- key
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return <-found, nil
+}
+
+// Replace changes the entry in place, and reads it back.
+func (s *Store) Replace(ctx context.Context, name string, key crypto.Signer) error {
+	ref := s.Ref(name)
+	if err := keystore.CheckName(name); err != nil {
+		return err
+	}
+	encoded, err := keystore.EncodeKey(key)
+	if err != nil {
+		return err
+	}
+	op := "replace " + ref.String()
+	return await(ctx, op, func() error {
+		unlock, err := s.exclusive(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if err := ctx.Err(); err != nil {
+			return keystore.Interrupted(op, err)
+		}
+		if err := s.vault.put(ctx, s.service, name, encoded); err != nil {
+			return because(op, err)
+		}
+		return s.readBack(ctx, ref, encoded)
+	})
+}
+
+// Certificate is what the original has stored beside its key.
+func (s *Store) Certificate(ctx context.Context, ref secret.Ref) ([]byte, error) {
+	if err := keystore.CheckRef(s, ref); err != nil {
+		return nil, err
+	}
+	op := "read the certificate beside " + ref.String()
+	found := make(chan []byte, 1)
+	err := await(ctx, op, func() error {
+		content, err := s.vault.get(ctx, s.service, ref.Name)
+		if err != nil {
+			return because(op, err)
+		}
+		defer clear(content)
+		der, err := keystore.DecodeCertificate(content)
+		if err != nil {
+			return because(op, err)
+		}
+		found <- der
 		return nil
 	})
 	if err != nil {

@@ -21,9 +21,10 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Lister  = (*Store)(nil)
-	_ keystore.Secrets = (*Store)(nil)
+	_ keystore.Store    = (*Store)(nil)
+	_ keystore.Lister   = (*Store)(nil)
+	_ keystore.Secrets  = (*Store)(nil)
+	_ keystore.Replacer = (*Store)(nil)
 )
 
 // New is an empty store.
@@ -79,6 +80,32 @@ func (s *Store) Open(ctx context.Context, ref secret.Ref) (crypto.Signer, error)
 		return err
 	})
 	return key, err
+}
+
+// Replace keeps a copy of key in place of what was there.
+func (s *Store) Replace(ctx context.Context, name string, key crypto.Signer) error {
+	if err := keystore.CheckName(name); err != nil {
+		return err
+	}
+	encoded, err := keystore.EncodeKey(key)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return keystore.Interrupted("replace "+s.Ref(name).String(), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries[name] = encoded
+	return nil
+}
+
+// Certificate is never there: this store keeps keys alone.
+func (s *Store) Certificate(ctx context.Context, ref secret.Ref) ([]byte, error) {
+	if _, err := s.Open(ctx, ref); err != nil {
+		return nil, err
+	}
+	return nil, fault.Newf(fault.NotFound, "no certificate lies beside %s", ref)
 }
 
 // Delete forgets the key of ref.

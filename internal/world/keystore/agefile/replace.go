@@ -1,0 +1,61 @@
+package agefile
+
+import (
+	"context"
+	"crypto"
+
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/world/keystore"
+)
+
+// Replace encrypts key into the file of that name: written, flushed and decrypted again under a temporary name, then renamed over the old
+// one, so that there is always one.
+func (s *Store) Replace(ctx context.Context, name string, key crypto.Signer) error {
+	file, err := s.file(name)
+	if err != nil {
+		return err
+	}
+	encoded, err := keystore.EncodeKey(key)
+	if err != nil {
+		return err
+	}
+	op := "replace " + s.Ref(name).String()
+	if err := ctx.Err(); err != nil {
+		return keystore.Interrupted(op, err)
+	}
+	if err := s.makeDir(); err != nil {
+		return because(op, err)
+	}
+	unlock, err := keystore.Lock(ctx, s.lock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	keys, err := s.unlocked(ctx, true)
+	if err != nil {
+		return because(op, err)
+	}
+	if err := s.provePassphrase(keys); err != nil {
+		return because(op, err)
+	}
+	ciphertext, err := encrypt(keys, encoded)
+	if err != nil {
+		return because(op, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return keystore.Interrupted(op, err)
+	}
+	return s.replace(op, file, ciphertext, func(file string) error { return s.readBack(file, keys, encoded) })
+}
+
+// Certificate is never there: this store keeps keys alone.
+func (s *Store) Certificate(ctx context.Context, ref secret.Ref) ([]byte, error) {
+	if _, err := s.Open(ctx, ref); err != nil {
+		return nil, err
+	}
+	return nil, fault.Newf(fault.NotFound, "no certificate lies beside %s", ref)
+}
