@@ -26,6 +26,9 @@ type client struct {
 	app       *directory.Application      // nil for managed identities and applications of other tenants
 	sp        *directory.ServicePrincipal // nil while there is none
 	federated []directory.FederatedCredential
+
+	parent   *directory.Application      // of an agent identity: its blueprint,
+	parentSP *directory.ServicePrincipal // and that one's principal
 }
 
 // firstParty tells whether the client is one of Microsoft's public clients, which every tenant knows without a registration.
@@ -46,6 +49,7 @@ func (s *Service) readClient(v replica.View, id string) client {
 			c.federated = append(c.federated, d.FederatedCredentials.By(v, "parent", sp.ID)...)
 		}
 	}
+	s.readParent(v, &c)
 	return c
 }
 
@@ -63,7 +67,7 @@ func (s *Service) known(c client) *failure {
 	case c.app != nil && c.app.IsDisabled, c.sp != nil && !c.sp.AccountEnabled:
 		return fail(400, "unauthorized_client", 7000112, "Application '%s'(%s) is disabled.", c.id, c.name())
 	}
-	return nil
+	return s.parented(c)
 }
 
 // present checks that the client has a service principal in the tenant.
@@ -142,6 +146,9 @@ func (s *Service) byAssertion(ctx context.Context, q *request, c client, resourc
 	}
 	if f := a.complete(); f != nil {
 		return f
+	}
+	if strings.Contains(a.claims.Issuer, "://") && agentOf(c) == directory.AgentIdentity {
+		return s.byBlueprint(a, c)
 	}
 	if strings.Contains(a.claims.Issuer, "://") {
 		f = s.byFederation(ctx, a, c)

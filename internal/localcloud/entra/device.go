@@ -91,7 +91,7 @@ func (s *Service) ApproveDevice(userCode, upn string) error {
 	var u directory.User
 	var found bool
 	s.env.Dir.Store.Read(replica.Login, func(v replica.View) { u, found = s.userByName(v, upn) })
-	if s.checkUser(u, found) != nil {
+	if s.checkUser(u, found) != nil || u.Agent != "" { // an agent user cannot sign in
 		return ErrNoUser
 	}
 	return s.devices.settle(userCode, u.ID, s.env.Now())

@@ -115,6 +115,10 @@ func (s *Service) grant(r *http.Request, ep endpoint, form url.Values) (any, *fa
 		return s.refreshGrant(ctx, q)
 	case deviceGrant, "device_code":
 		return s.deviceGrant(ctx, q)
+	case "user_fic":
+		return s.userFIC(ctx, q)
+	case onBehalfGrant:
+		return s.onBehalf(ctx, q)
 	case "urn:ietf:params:oauth:grant-type:token-exchange":
 		return nil, fail(400, "unsupported_grant_type", 82001, "The token exchange grant is not supported for this application.")
 	}
@@ -169,6 +173,7 @@ func (s *Service) clientCredentials(ctx ctx, q *request) (any, *failure) {
 			return
 		}
 		roles, member = s.grantedRoles(v, res, c.sp.ID)
+		roles = append(roles, append(agentRoles(c, res), s.inheritedRoles(v, c, res)...)...)
 		if isGraph(res) {
 			wids = append(s.env.Dir.RolesOf(v, c.sp.ID), defaultAppRole)
 		}
@@ -189,8 +194,12 @@ func (s *Service) clientCredentials(ctx ctx, q *request) (any, *failure) {
 	if res.sp.AppRoleAssignmentReq && !member {
 		return nil, unassigned(c, res)
 	}
+	if f := agentic(q, c, res); f != nil {
+		return nil, f
+	}
+	slices.Sort(roles)
 	claims := s.common(q, c, res, acr)
-	claims.ObjectID, claims.Subject, claims.Roles, claims.WIDs = c.sp.ID, c.sp.ID, roles, wids
+	claims.ObjectID, claims.Subject, claims.Roles, claims.WIDs = c.sp.ID, c.sp.ID, slices.Compact(roles), wids
 	claims.XmsMiRID = resourceIDOf(c.sp) // a user-assigned identity that came with a federated assertion, as workloads on AKS do
 	if claims.Version == "1.0" {
 		claims.IDP = s.env.Auth.Issuer("1.0")
@@ -198,6 +207,7 @@ func (s *Service) clientCredentials(ctx ctx, q *request) (any, *failure) {
 			claims.IDType = "app"
 		}
 	}
+	s.markApp(&claims, q, c)
 	token, f := s.mint(claims)
 	if f != nil {
 		return nil, f

@@ -197,6 +197,7 @@ func (s *Service) forUser(ctx ctx, q *request, want scopes, prove func() (string
 	if isGraph(res) || isARM(res) {
 		claims.IDType = "user"
 	}
+	s.markUser(&claims, c, u)
 	return s.answerUser(q, c, want, u, claims, scp)
 }
 
@@ -276,11 +277,8 @@ func (s *Service) delegated(v replica.View, c client, user string, res resource,
 		has = append(has, res.app.PreAuthorized(c.id)...)
 	}
 	if c.sp != nil {
-		for _, g := range s.env.Dir.PermissionGrants.By(v, "client", c.sp.ID) {
-			if g.ResourceID == res.sp.ID && (g.ConsentType == "AllPrincipals" || g.PrincipalID != nil && *g.PrincipalID == user) {
-				has = append(has, strings.Fields(g.Scope)...)
-			}
-		}
+		has = append(has, s.grantedScopes(v, c.sp.ID, user, res)...)
+		has = append(has, s.inheritedScopes(v, c, user, res)...)
 	}
 	granted := len(has) > 0
 	for _, p := range want.permissions {
