@@ -167,9 +167,12 @@ type graph struct {
 	pipe runtime.Pipeline
 }
 
-func (g *goSDK) graph(cred azcore.TokenCredential) graph {
+func (g *goSDK) graph(cred azcore.TokenCredential) graph { return g.graphWith(cred, g.graphScope()) }
+
+// graphWith sends tokens of another scope.
+func (g *goSDK) graphWith(cred azcore.TokenCredential, scope string) graph {
 	o := g.once()
-	token := runtime.NewBearerTokenPolicy(cred, []string{g.graphScope()}, nil)
+	token := runtime.NewBearerTokenPolicy(cred, []string{scope}, nil)
 	return graph{g.env["LEASTKEY_GRAPH"], runtime.NewPipeline("leastkey-clients", "v1.0.0", runtime.PipelineOptions{PerRetry: []policy.Policy{token}}, &o)}
 }
 
