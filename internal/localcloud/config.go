@@ -44,6 +44,7 @@ type Config struct {
 	Domain         string // "" means DefaultDomain
 	SubscriptionID string // "" means DefaultSubscriptionID
 	Empty          bool   // no resource groups or resources: only the tenant, the subscription and the operators
+	Further        int    // further subscriptions, with nothing in them: one holds no more than 4,000 role assignments
 
 	// StateFile keeps everything over restarts; instance.json and token-signing-key.pem lie beside it. "" means memory.
 	StateFile string

@@ -1,6 +1,9 @@
 package localcloud
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/leastkey/leastkey/internal/localcloud/graph"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
@@ -15,7 +18,13 @@ func (c *Cloud) seed(w *world) error {
 	return w.store.Write(func(tx replica.Tx) error {
 		graph.SeedTenant(tx, w.dir, w.env.NewID)
 		grants := c.seedOperators(w, tx)
-		w.rbac.AddSubscription(tx, c.cfg.SubscriptionID, "Contoso Development")
+		for i, id := range c.Subscriptions() {
+			name := "Contoso Development"
+			if i > 0 {
+				name += " " + strconv.Itoa(i+1)
+			}
+			w.rbac.AddSubscription(tx, id, name)
+		}
 		if !c.cfg.Empty {
 			if err := c.seedResources(w, tx); err != nil {
 				return err
@@ -25,18 +34,31 @@ func (c *Cloud) seed(w *world) error {
 	})
 }
 
+// Subscriptions are the ids of the subscriptions that the cloud begins with, SubscriptionID first.
+func (c *Cloud) Subscriptions() []string {
+	all := []string{c.cfg.SubscriptionID}
+	for i := range c.cfg.Further {
+		all = append(all, fmt.Sprintf("1ea57ce1-0000-4000-8001-%012d", i+1))
+	}
+	return all
+}
+
 func (c *Cloud) seedRoles(w *world, tx replica.Tx, grants []granted) error {
 	for _, to := range grants {
 		for _, g := range to.roles {
-			scope := "/subscriptions/" + c.cfg.SubscriptionID
-			if g.atGroup {
-				if c.cfg.Empty {
-					continue
+			var scopes []string
+			switch {
+			case !g.atGroup:
+				for _, id := range c.Subscriptions() {
+					scopes = append(scopes, "/subscriptions/"+id)
 				}
-				scope += "/resourceGroups/" + DefaultGroup
+			case !c.cfg.Empty:
+				scopes = []string{"/subscriptions/" + c.cfg.SubscriptionID + "/resourceGroups/" + DefaultGroup}
 			}
-			if _, err := w.rbac.Assign(tx, scope, g.role, to.principal, to.kind); err != nil {
-				return err
+			for _, scope := range scopes {
+				if _, err := w.rbac.Assign(tx, scope, g.role, to.principal, to.kind); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -13,7 +13,8 @@ func TestTheBenchRuns(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "github.com/leastkey/leastkey/cmd/leastkey").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	if err := bench(t.Context(), 1, 200*time.Millisecond, bin); err != nil {
+	b := bench{runs: 1, rate: 200 * time.Millisecond, bin: bin, profile: filepath.Join(t.TempDir(), "cpu"), few: 5, many: 20}
+	if err := b.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

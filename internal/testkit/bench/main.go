@@ -4,38 +4,30 @@ package main
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/app"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/localcloud"
-	"github.com/leastkey/leastkey/internal/testkit/cloudview"
-	"github.com/leastkey/leastkey/internal/world/keystore"
-	"github.com/leastkey/leastkey/internal/world/token"
 )
 
 func main() {
 	runs := flag.Int("runs", 20, "how many times each job runs; the median is shown")
 	seconds := flag.Int("seconds", 5, "how long each rate is measured")
 	bin := flag.String("bin", "bin/leastkey", "the built binary")
+	profile := flag.String("profile", "", "file for the CPU profile of the logins; without it only what stands out is shown")
 	flag.Parse()
-	if err := bench(context.Background(), *runs, time.Duration(*seconds)*time.Second, *bin); err != nil {
+	b := bench{runs: *runs, rate: time.Duration(*seconds) * time.Second, bin: *bin, profile: *profile, few: 100, many: 10_000}
+	if err := b.run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -46,20 +38,35 @@ type table struct{}
 
 func (table) row(job, figure, target string) { fmt.Printf("%-44s %-46s %s\n", job, figure, target) }
 
-func bench(ctx context.Context, runs int, rate time.Duration, bin string) error {
+// bench says how much is measured.
+type bench struct {
+	runs      int           // of each job
+	rate      time.Duration // how long each rate is measured
+	bin       string
+	profile   string
+	few, many int // applications beside which listings are compared; each has four role assignments
+}
+
+func (b bench) run(ctx context.Context) error {
 	var t table
-	fmt.Printf("%d cores, %s, median of %d runs\n\n", runtime.NumCPU(), runtime.Version(), runs)
+	fmt.Printf("%d cores, %s, median of %d runs\n\n", runtime.NumCPU(), runtime.Version(), b.runs)
 	t.row("job", "figure", "target")
 	t.row("---", "------", "------")
 	for _, latency := range []time.Duration{0, 150 * time.Millisecond} {
-		if err := provision(ctx, t, runs, latency); err != nil {
+		if err := provision(ctx, t, b.runs, latency); err != nil {
 			return fmt.Errorf("provision at %s: %w", latency, err)
 		}
 	}
-	if err := cold(ctx, t, runs, bin); err != nil {
+	if err := cold(ctx, t, b.runs, b.bin); err != nil {
 		return fmt.Errorf("cold processes: %w", err)
 	}
-	return logins(ctx, t, rate)
+	if err := b.logins(ctx, t); err != nil {
+		return fmt.Errorf("logins: %w", err)
+	}
+	if err := b.requests(ctx, t); err != nil {
+		return fmt.Errorf("requests: %w", err)
+	}
+	return b.growth(ctx, t)
 }
 
 // place is a local cloud on sockets, a home and a yaml with four role assignments.
@@ -206,118 +213,6 @@ func az(t table, runs int) error {
 	}
 	t.row("one process of az (az version)", ms(took), "(reported: --operator az costs two)")
 	return nil
-}
-
-// logins compares verified certificate logins with raw signatures, both on every core. The assertions are signed before the clock starts.
-func logins(ctx context.Context, t table, d time.Duration) error {
-	raw, err := signatures(d)
-	if err != nil {
-		return err
-	}
-	rate, err := verified(ctx, d, raw)
-	if err != nil {
-		return err
-	}
-	t.row("local cloud: verified certificate logins", fmt.Sprintf("%.0f /s = %.2f × %.0f raw RSA-2048 signatures /s", rate, rate/raw, raw), "≥ 0.7 ×")
-	return nil
-}
-
-func signatures(d time.Duration) (float64, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return 0, err
-	}
-	sum := sha256.Sum256([]byte("bench"))
-	return everyCore(d, func(int64) error {
-		_, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
-		return err
-	})
-}
-
-// everyCore calls f on every core for d and gives the calls per second.
-func everyCore(d time.Duration, f func(n int64) error) (float64, error) {
-	var n atomic.Int64
-	var wg sync.WaitGroup
-	errs := make([]error, runtime.NumCPU())
-	began := time.Now()
-	for i := range errs {
-		wg.Go(func() {
-			for time.Since(began) < d && errs[i] == nil {
-				errs[i] = f(n.Add(1) - 1)
-			}
-		})
-	}
-	wg.Wait()
-	return float64(n.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
-}
-
-// verified logs in in process, where no socket and no client costs anything: what is measured is the cloud.
-func verified(ctx context.Context, d time.Duration, raw float64) (float64, error) {
-	cloud, err := localcloud.New(localcloud.Config{})
-	if err != nil {
-		return 0, err
-	}
-	defer cloud.Close()
-	appID, key, der, err := enlist(ctx, cloud)
-	if err != nil {
-		return 0, err
-	}
-	endpoint := cloud.Endpoints().Login + "/" + cloud.TenantID() + "/oauth2/v2.0/token"
-	bodies := make([]string, int(raw*d.Seconds()*1.2))
-	for i := range bodies {
-		a, err := token.Sign(key, der, appID, endpoint, time.Now())
-		if err != nil {
-			return 0, err
-		}
-		bodies[i] = "grant_type=client_credentials&client_id=" + appID + "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=" + a + "&scope=https%3A%2F%2Fmanagement.azure.com%2F.default"
-	}
-	client := &http.Client{Transport: cloud.Transport()}
-	return everyCore(d, func(n int64) error {
-		if n >= int64(len(bodies)) {
-			return errors.New("more logins than assertions: the machine changed its speed; run it again")
-		}
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(bodies[n]))
-		if err != nil {
-			return err
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := client.Do(r)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("login: %s", resp.Status)
-		}
-		return nil
-	})
-}
-
-// enlist makes an application with a certificate, as its administrator would.
-func enlist(ctx context.Context, cloud *localcloud.Cloud) (appID string, key *keystore.Key, der []byte, err error) {
-	if key, err = keystore.Generate(2048); err != nil {
-		return "", nil, nil, err
-	}
-	cert, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: "bench", Days: 1, Now: time.Now().Add(-time.Minute)})
-	if err != nil {
-		return "", nil, nil, err
-	}
-	e := cloud.Endpoints()
-	v := &cloudview.Cloud{Login: e.Login, Graph: e.Graph, ARM: e.ARM, Tenant: cloud.TenantID(), HTTP: &http.Client{Transport: cloud.Transport()}}
-	for _, o := range cloud.Operators() {
-		if o.Name == "admin" {
-			v.User, v.Password = o.UPN, o.Password.Reveal()
-		}
-	}
-	var made struct {
-		AppID string `json:"appId"`
-	}
-	if _, err := v.Call(ctx, http.MethodPost, "/v1.0/applications", map[string]any{"displayName": "bench", "signInAudience": "AzureADMyOrg",
-		"keyCredentials": []any{map[string]any{"type": "AsymmetricX509Cert", "usage": "Verify", "key": cert.Raw}}}, &made); err != nil {
-		return "", nil, nil, err
-	}
-	_, err = v.Call(ctx, http.MethodPost, "/v1.0/servicePrincipals", map[string]any{"appId": made.AppID}, nil)
-	return made.AppID, key, cert.Raw, err
 }
 
 func median(all []time.Duration) time.Duration {
