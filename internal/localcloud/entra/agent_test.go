@@ -231,6 +231,14 @@ func TestWhatAgentsAreRefused(t *testing.T) {
 		{"T1 of a sibling", func(w *world) reply { return graph(w, w.t1(bpApp, siblingID)) }, 700213},
 		{"an exchange token without fmi_path", func(w *world) reply { return graph(w, w.blueprint(bpApp, exchange).text("access_token")) }, 700211},
 		{"the blueprint's token for Graph", func(w *world) reply { return graph(w, w.blueprint(bpApp, graphScope).text("access_token")) }, 700211},
+		{"a token for another resource in T1's place", func(w *world) reply {
+			w.write(func(tx replica.Tx) {
+				a, _ := w.dir.Applications.Get(tx.View, "obj-"+bpApp)
+				a.TokenVersion, a.IdentifierURIs = 2, []string{"api://" + bpApp}
+				w.dir.Applications.Put(tx, a.ID, a)
+			})
+			return graph(w, w.post(tokenPath, w.assertionForm(w.jwt().sign(), "api://"+bpApp+"/.default")).text("access_token"))
+		}, 700212},
 		{"T2 in T1's place", func(w *world) reply {
 			return graph(w, w.post(tokenPath, agentForm(agentID, w.t1(bpApp, agentID), exchange)).text("access_token"))
 		}, 700211},

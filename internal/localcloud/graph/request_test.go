@@ -133,12 +133,17 @@ func TestEveryRouteHasARight(t *testing.T) {
 	}
 }
 
-// FuzzRequest sends anything as an administrator: the answer is Graph's, never a fault of ours.
+// FuzzRequest sends anything as an administrator, and as who makes agents: the answer is Graph's, never a fault of ours.
 func FuzzRequest(f *testing.F) {
 	c := newCloud(f)
 	u := c.user(c.admin)
 	id, appID, sp := u.makeApp("bot")
+	p := c.provisioner()
+	a := p.makeAgent("bot")
 	for _, seed := range [][3]string{
+		{"POST", castIdentity, `{"displayName":"x","agentIdentityBlueprintId":"` + a.blueprintApp + `","sponsors@odata.bind":["x/` + c.nobody + `"]}`},
+		{"PATCH", "servicePrincipals/" + a.identity + "/graph.agentIdentity", `{"accountEnabled":false}`}, {"POST", castUser, `{"identityParentId":"` + a.identity + `","accountEnabled":true}`},
+		{"POST", castBlueprint + "/" + a.blueprint + "/inheritablePermissions", `{"resourceAppId":"` + appID + `","inheritableScopes":{"kind":"none"}}`},
 		{"GET", "applications(appId='" + appID + "')?$select=id", ""}, {"PATCH", "applications(uniqueName='x')", `{"displayName":"x","keyCredentials":[{}]}`},
 		{"POST", "servicePrincipals/" + sp + "/addKey", `{"keyCredential":{"usage":"Verify"},"proof":"a.b.c"}`}, {"POST", "$batch", `{"requests":[{"id":"1","method":"GET","url":"me"}]}`},
 		{"PATCH", "policies/defaultAppManagementPolicy", `{"applicationRestrictions":{"keyCredentials":[{"maxLifetime":"P1D"}]}}`},
@@ -152,15 +157,17 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := httptest.NewRequest("GET", host+"/", strings.NewReader(body))
-		r.Method, r.URL = method, target
-		r.Header.Set("Authorization", "Bearer "+u.token)
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Prefer", "create-if-missing")
-		w := httptest.NewRecorder()
-		c.s.ServeHTTP(w, r)
-		if w.Code >= 500 || w.Code == 401 && !strings.Contains(w.Body.String(), "Authentication_") {
-			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		for _, token := range []string{u.token, p.token} {
+			r := httptest.NewRequest("GET", host+"/", strings.NewReader(body))
+			r.Method, r.URL = method, target
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Prefer", "create-if-missing")
+			w := httptest.NewRecorder()
+			c.s.ServeHTTP(w, r)
+			if w.Code >= 500 || w.Code == 401 && !strings.Contains(w.Body.String(), "Authentication_") {
+				t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+			}
 		}
 	})
 }
