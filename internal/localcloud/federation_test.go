@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,26 +106,35 @@ func TestTheGoSDKExchangesFederatedTokens(t *testing.T) {
 		}
 		return nil
 	}))
+	options := policy.ClientOptions{Transport: rewriting{next: c.Transport()}, Retry: policy.RetryOptions{MaxRetries: -1}, Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: c.Endpoints().Login}}
 	login := func(client string, assertion func(context.Context) (string, error)) (string, error) {
 		cred, err := azidentity.NewClientAssertionCredential(c.TenantID(), client, assertion, &azidentity.ClientAssertionCredentialOptions{
-			DisableInstanceDiscovery: true,
-			ClientOptions:            policy.ClientOptions{Transport: rewriting{next: c.Transport()}, Retry: policy.RetryOptions{MaxRetries: -1}, Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: c.Endpoints().Login}},
+			DisableInstanceDiscovery: true, ClientOptions: options,
 		})
 		must(t, err)
 		token, err := cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
 		return token.Token, err
 	}
-	pod := func(context.Context) (string, error) {
-		return signAs(issuer, "system:serviceaccount:bots:bot", time.Now())
+	projected := filepath.Join(t.TempDir(), "token") // as the kubelet writes it
+	text, err := signAs(issuer, "system:serviceaccount:bots:bot", time.Now())
+	must(t, err)
+	must(t, os.WriteFile(projected, []byte(text), 0o600))
+	pod := func(client string) (string, error) {
+		cred, err := azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
+			ClientID: client, TenantID: c.TenantID(), TokenFilePath: projected, DisableInstanceDiscovery: true, ClientOptions: options,
+		})
+		must(t, err)
+		token, err := cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+		return token.Token, err
 	}
-	token, err := login(clients[0], pod)
+	token, err := pod(clients[0])
 	must(t, err)
 	claims, err := w.env.Auth.Verify("Bearer "+token, "https://vault.azure.net")
 	must(t, err)
 	if claims.ObjectID != objects[0] || claims.XmsMiRID != firstID || claims.AppIDAcr != "2" || fetched != 1 {
 		t.Errorf("a pod: %+v after %d fetches", claims, fetched)
 	}
-	if _, err := login(clients[1], pod); err == nil || !strings.Contains(err.Error(), "AADSTS700211") {
+	if _, err := pod(clients[1]); err == nil || !strings.Contains(err.Error(), "AADSTS700211") {
 		t.Errorf("a pod for an identity that does not trust its cluster: %v", err)
 	}
 

@@ -319,7 +319,7 @@ func TestCloudServeTakesItsFlags(t *testing.T) {
 
 func TestCloudEnvOpensTheHeaderOnlyToPrintIt(t *testing.T) {
 	for _, row := range []struct{ args, want string }{
-		{"cloud env --for go --resource /subscriptions/x", "export IDENTITY_ENDPOINT='http://127.0.0.1:1/msi/token'\nexport IDENTITY_HEADER='opened'\n"},
+		{"cloud env --for go --resource /subscriptions/x", "export IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token\nexport IDENTITY_HEADER=opened\n"},
 		{"cloud env --for js --resource /subscriptions/x --json", `"name": "IDENTITY_HEADER"`},
 	} {
 		r := newRun(t)
