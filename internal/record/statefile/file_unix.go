@@ -52,3 +52,9 @@ func renameFault(at string, err error) error {
 	}
 	return unavailable("replace "+at, err)
 }
+
+// own tells whether the file is the caller's.
+func own(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}

@@ -23,7 +23,7 @@ const (
 	lockPoll = 10 * time.Millisecond
 )
 
-// Change is what UpdateEnv did. Keys are sorted; no value is in it.
+// Change is what was done to a file. Keys are sorted; no value is in it.
 type Change struct {
 	Path       string      `json:"path"` // absolute, links resolved
 	Set        []string    `json:"set,omitempty"`
@@ -48,9 +48,13 @@ func ReadEnv(path string) (values map[string]string, exists bool, err error) {
 	if err != nil || !have.exists() {
 		return nil, false, err
 	}
+	e, err := have.env(at)
+	if err != nil {
+		return nil, false, err
+	}
 	values = map[string]string{}
-	for _, key := range have.env.Keys() {
-		values[key], _ = have.env.Get(key)
+	for _, key := range e.Keys() {
+		values[key], _ = e.Get(key)
 	}
 	return values, true, nil
 }
@@ -63,6 +67,21 @@ func ReadEnv(path string) (values map[string]string, exists bool, err error) {
 // file (a mount point, a second name, somebody else's link). fault.Busy: another process holds the lock until ctx ends.
 // fault.Conflict: somebody without the lock changed the file meanwhile; nothing was written.
 func UpdateEnv(ctx context.Context, path string, set map[string]string, remove []string) (Change, error) {
+	return rewrite(ctx, path, func(have found, at string) (content []byte, done, removed []string, err error) {
+		e, err := have.env(at)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if done, removed, err = edit(&e, set, remove); err != nil {
+			return nil, nil, nil, fmt.Errorf("change %s: %w", at, err)
+		}
+		return e.Bytes(), done, removed, nil
+	})
+}
+
+// rewrite changes a file under its lock. edit gives the new content with the names of what it set and removed; if it names nothing,
+// nothing is written.
+func rewrite(ctx context.Context, path string, edit func(have found, at string) (content []byte, set, removed []string, err error)) (Change, error) {
 	at, err := resolve(path)
 	if err != nil {
 		return Change{}, err
@@ -71,11 +90,11 @@ func UpdateEnv(ctx context.Context, path string, set map[string]string, remove [
 	if err != nil {
 		return Change{}, err
 	}
-	change, err := update(at, set, remove)
+	change, err := underLock(at, edit)
 	return change, errors.Join(err, unlock())
 }
 
-func update(at string, set map[string]string, remove []string) (Change, error) {
+func underLock(at string, edit func(have found, at string) (content []byte, set, removed []string, err error)) (Change, error) {
 	// What a killed process left holds the same secrets as the file. Its owner is dead: we have its lock.
 	temp := filepath.Join(filepath.Dir(at), filepath.Base(at)+".leastkey-new")
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -86,8 +105,9 @@ func update(at string, set map[string]string, remove []string) (Change, error) {
 		return Change{}, err
 	}
 	c := Change{Path: at, Created: !have.exists(), ModeBefore: have.mode(), ModeAfter: have.mode()}
-	if c.Set, c.Removed, err = edit(&have.env, set, remove); err != nil {
-		return Change{}, fmt.Errorf("change %s: %w", at, err)
+	var content []byte
+	if content, c.Set, c.Removed, err = edit(have, at); err != nil {
+		return Change{}, err
 	}
 	if len(c.Set)+len(c.Removed) == 0 {
 		c.Created, c.Unchanged = false, true
@@ -100,7 +120,7 @@ func update(at string, set map[string]string, remove []string) (Change, error) {
 	if err := have.replaceable(at); err != nil {
 		return Change{}, err
 	}
-	if err := have.replace(at, temp, c.ModeAfter); err != nil {
+	if err := have.replace(at, temp, content, c.ModeAfter); err != nil {
 		return Change{}, errors.Join(err, discard(temp))
 	}
 	return c, nil
@@ -172,10 +192,19 @@ func resolve(path string) (string, error) {
 	return at, nil
 }
 
-// found is an environment file as it was read; info is nil if there was none.
+// found is a file as it was read; info is nil if there was none.
 type found struct {
-	env  Env
-	info fs.FileInfo
+	content []byte
+	info    fs.FileInfo
+}
+
+// env is the file as an environment file.
+func (f found) env(at string) (Env, error) {
+	e, err := ParseEnv(f.content)
+	if err != nil {
+		return Env{}, fmt.Errorf("read %s: %w", at, err)
+	}
+	return e, nil
 }
 
 func (f found) exists() bool { return f.info != nil }
@@ -225,13 +254,9 @@ func readOnce(at string) (found, error) {
 		return found{}, unavailable("read "+at, err)
 	}
 	if len(b) > maxSize {
-		return found{}, fault.New(fault.Invalid, at+" is larger than 1 MiB", "that is no environment file")
+		return found{}, fault.New(fault.Invalid, at+" is larger than 1 MiB", "neither an environment file nor a state file is as large")
 	}
-	e, err := ParseEnv(b)
-	if err != nil {
-		return found{}, fmt.Errorf("read %s: %w", at, err)
-	}
-	return found{env: e, info: opened}, nil
+	return found{content: b, info: opened}, nil
 }
 
 // replaceable refuses a file that has a second name: a rename would leave that one with the old content.
@@ -244,8 +269,8 @@ func (f found) replaceable(at string) error {
 
 // replace puts the new content in the place of what was read. The temporary file is complete, on disk and has its owner and mode before
 // it gets the name.
-func (f found) replace(at, temp string, mode fs.FileMode) error {
-	if err := f.write(temp, mode); err != nil {
+func (f found) replace(at, temp string, content []byte, mode fs.FileMode) error {
+	if err := f.write(temp, content, mode); err != nil {
 		return err
 	}
 	now, err := os.Lstat(at)
@@ -261,12 +286,12 @@ func (f found) replace(at, temp string, mode fs.FileMode) error {
 	return syncFolder(filepath.Dir(at))
 }
 
-func (f found) write(temp string, mode fs.FileMode) error {
+func (f found) write(temp string, content []byte, mode fs.FileMode) error {
 	out, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return unavailable("make "+temp, err)
 	}
-	_, err = out.Write(f.env.Bytes())
+	_, err = out.Write(content)
 	if err == nil && f.exists() {
 		err = keepOwner(out, f.info)
 	}

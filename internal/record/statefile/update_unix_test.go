@@ -224,7 +224,7 @@ func TestChangeByAnotherIsNotOverwritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, path, "A=0\nTHEIRS=1\n", 0o600)
-	if err := have.replace(path, path+".leastkey-new", 0o600); !fault.Is(err, fault.Conflict) {
+	if err := have.replace(path, path+".leastkey-new", []byte("A=1\n"), 0o600); !fault.Is(err, fault.Conflict) {
 		t.Fatal(err)
 	}
 	if content(t, path) != "A=0\nTHEIRS=1\n" {

@@ -1,0 +1,116 @@
+package statefile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+)
+
+// BackUpLife is how long a backup is kept: long enough to notice that something is missing, short enough that nobody forgets it.
+const BackUpLife = 7 * 24 * time.Hour
+
+// backUpSuffix ends the names of our backups.
+const backUpSuffix = ".age"
+
+// BackUp writes an encrypted copy of a file into dir, 0600, and reads it back. One of that name that is there already is read back instead:
+// an earlier try has written it.
+func BackUp(ctx context.Context, path, dir, name string, id *age.X25519Identity) (string, error) {
+	at, err := resolve(path)
+	if err != nil {
+		return "", err
+	}
+	have, err := read(at)
+	if err != nil {
+		return "", err
+	}
+	defer clear(have.content)
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", unavailable("make folder "+dir, err)
+	}
+	to := filepath.Join(dir, name+backUpSuffix)
+	if _, err := os.Lstat(to); err == nil {
+		_, err := OpenBackUp(to, id)
+		return to, err
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", unavailable("look at "+to, err)
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, id.Recipient())
+	if err == nil {
+		_, err = w.Write(have.content)
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		return "", unavailable("encrypt a copy of "+at, err)
+	}
+	temp := to + ".leastkey-new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", unavailable("remove unfinished "+temp, err)
+	}
+	if err := (found{}).write(temp, sealed.Bytes(), 0o600); err != nil {
+		return "", errors.Join(err, discard(temp))
+	}
+	if err := os.Rename(temp, to); err != nil {
+		return "", errors.Join(unavailable("write "+to, err), discard(temp))
+	}
+	if err := syncFolder(dir); err != nil {
+		return "", err
+	}
+	back, err := OpenBackUp(to, id)
+	if err != nil {
+		return "", err
+	}
+	return to, back.Use(func(b []byte) error {
+		if !bytes.Equal(b, have.content) {
+			return fault.Newf(fault.Corrupt, "%s does not give back what was written", to)
+		}
+		return nil
+	})
+}
+
+// OpenBackUp decrypts a backup.
+func OpenBackUp(path string, id *age.X25519Identity) (secret.Value, error) {
+	sealed, err := os.ReadFile(path)
+	if err != nil {
+		return secret.Value{}, unavailable("read "+path, err)
+	}
+	r, err := age.Decrypt(bytes.NewReader(sealed), id)
+	if err != nil {
+		return secret.Value{}, fault.New(fault.Unauthenticated, "backup "+path+" does not open with the identity of the keystore", "")
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxSize))
+	if err != nil {
+		return secret.Value{}, fault.New(fault.Corrupt, "backup "+path+" is damaged or cut short", "")
+	}
+	return secret.New(b), nil
+}
+
+// BackUpSecret is the legacy secret that a backup of a state file holds; the zero value if it holds none.
+func BackUpSecret(path string, id *age.X25519Identity) (v secret.Value, err error) {
+	content, err := OpenBackUp(path, id)
+	if err != nil {
+		return v, err
+	}
+	err = content.Use(func(b []byte) error {
+		o, err := parseObject(b)
+		if err == nil {
+			v = secret.New([]byte(o.get(provisioner.KeySecret)))
+		}
+		return err
+	})
+	return v, err
+}
