@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
@@ -29,6 +30,7 @@ type Service struct {
 	ordered []*role          // built-in roles as listed
 
 	subscriptions *replica.Table[Subscription]
+	management    *replica.Table[ManagementGroup]
 	groups        *replica.Table[Group]
 	resources     *replica.Table[Resource]
 	definitions   *replica.Table[Definition]
@@ -37,12 +39,13 @@ type Service struct {
 	binned        *replica.Table[DeletedVault]
 	operations    *replica.Table[operation]
 
-	purged func(tx replica.Tx, vault Resource)
+	purged   func(tx replica.Tx, vault Resource)
+	tokenKey func() []byte // of skip tokens, made when the first is
 }
 
 // New makes the service and its tables, which are part of env.Dir.Store.
 func New(env service.Env) *Service {
-	s := &Service{env: env}
+	s := &Service{env: env, tokenKey: sync.OnceValue(func() []byte { return env.Random(32) })}
 	s.ordered = builtinRoles()
 	s.builtin = make(map[string]*role, len(s.ordered))
 	for _, r := range s.ordered {
@@ -63,11 +66,13 @@ type call struct {
 	body   []byte
 }
 
-// reply is one answer. Location and the like go into header.
+// reply is one answer. Location and the like go into header. later, unless it is nil, makes the answer of what has been read, without
+// holding the store.
 type reply struct {
 	status int
 	body   any
 	header map[string]string
+	later  func() reply
 }
 
 // effect is the second half of a call that writes; it runs on the primary, alone.
@@ -139,7 +144,10 @@ func (s *Service) answer(r *http.Request) reply {
 func (s *Service) run(c *call) (rep reply) {
 	var do effect
 	s.env.Dir.Store.Read(replica.ARM, func(v replica.View) { rep, do = s.route(v, c) })
-	if do == nil {
+	switch {
+	case rep.later != nil:
+		return rep.later()
+	case do == nil:
 		return rep
 	}
 	_ = s.env.Dir.Store.Write(func(tx replica.Tx) error { // the effect tells its outcome in the reply

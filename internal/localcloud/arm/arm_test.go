@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/localcloud/authority"
@@ -78,8 +79,16 @@ func TestWhatAPersonSeesFollowsTheirRoles(t *testing.T) {
 		{"nothing eligible", reader, "GET", rg + "/providers/Microsoft.Authorization/roleEligibilityScheduleInstances", 200, "", 0},
 		{"a reader's permissions are one entry", reader, "GET", rg + "/providers/Microsoft.Authorization/permissions", 200, "", 1},
 		{"permissions exist below a resource too", reader, "GET", vaultID + "/providers/Microsoft.Authorization/permissions", 200, "", 1},
-		{"permissions do not exist at a subscription", owner, "GET", sub + "/providers/Microsoft.Authorization/permissions", 404, "NotFound", 0},
-		{"providers", owner, "GET", sub + "/providers", 200, "", 9},
+		// The reference has groups and resources only, but the portal asks for a subscription's, and is answered.
+		{"permissions of a subscription", owner, "GET", sub + "/providers/Microsoft.Authorization/permissions", 200, "", 1},
+		{"permissions do not exist at the root", owner, "GET", "/providers/Microsoft.Authorization/permissions", 404, "NotFound", 0},
+		{"no classic administrators", owner, "GET", sub + "/providers/Microsoft.Authorization/classicAdministrators", 200, "", 0},
+		{"classic administrators of a group do not exist", owner, "GET", rg + "/providers/Microsoft.Authorization/classicAdministrators", 404, "NotFound", 0},
+		{"no managed HSMs in a subscription", owner, "GET", sub + "/providers/Microsoft.KeyVault/managedHSMs", 200, "", 0},
+		{"no managed HSMs in a group", reader, "GET", rg + "/providers/Microsoft.KeyVault/managedHSMs", 200, "", 0},
+		{"no deleted managed HSMs", owner, "GET", sub + "/providers/Microsoft.KeyVault/deletedManagedHSMs", 200, "", 0},
+		{"managed HSMs are for those who may read them", reader, "GET", sub + "/providers/Microsoft.KeyVault/managedHSMs", 403, "AuthorizationFailed", 0},
+		{"providers", owner, "GET", sub + "/providers", 200, "", 11},
 		{"registering a provider", owner, "POST", sub + "/providers/Microsoft.KeyVault/register", 200, "", 0},
 		{"registering a provider without the right", reader, "POST", sub + "/providers/Microsoft.KeyVault/register", 403, "AuthorizationFailed", 0},
 		{"an unknown path", owner, "GET", "/elsewhere", 404, "NotFound", 0},
@@ -105,7 +114,9 @@ func TestARefusalNamesCallerActionAndScope(t *testing.T) {
 	}
 }
 
-func TestResourceGroups(t *testing.T) {
+func TestResourceGroups(t *testing.T) { synctest.Test(t, resourceGroups) }
+
+func resourceGroups(t *testing.T) {
 	f := newFixture(t)
 	const group = sub + "/resourcegroups/rg-new"
 	f.as(owner, "HEAD", group, nil).want(t, 404, "")
@@ -133,6 +144,10 @@ func TestResourceGroups(t *testing.T) {
 		t.Fatalf("Location is %q", gone.header.Get("Location"))
 	}
 	path, query, _ := strings.Cut(poll, "?")
+	if again := f.send("GET", path+"?"+query, nil, "Bearer "+f.token(owner, nil), false).want(t, 202, ""); again.header.Get("Location") != gone.header.Get("Location") || again.header.Get("Retry-After") != "1" {
+		t.Errorf("a client that asks too early is told %v", again.header)
+	}
+	time.Sleep(settling)
 	f.send("GET", path+"?"+query, nil, "Bearer "+f.token(owner, nil), false).want(t, 200, "")
 	f.send("GET", path+"?"+query, nil, "Bearer "+f.token(nobody, nil), false).want(t, 404, "OperationNotFound")
 	f.as(owner, "GET", group, nil).want(t, 404, "ResourceGroupNotFound")

@@ -94,7 +94,7 @@ func (s *Service) readAssignment(v replica.View, c *call, scope ID) (Assignment,
 		return bad("InvalidPrincipalId", "A valid principal ID must be provided for role assignment.")
 	}
 	r := s.role(v, def.Name())
-	if r == nil || !s.assignable(r, scope) {
+	if r == nil || !s.assignable(v, r, scope) {
 		no := roleDoesNotExist(http.StatusBadRequest, def.Name())
 		return Assignment{}, &no
 	}
@@ -188,7 +188,7 @@ func (s *Service) lastOwner(v replica.View, a Assignment) bool {
 	if err != nil || a.RoleID != ownerRole || at.Subscription == "" || at.Group != "" || len(at.Parts) > 0 {
 		return false
 	}
-	for _, key := range chain(at, s.env.Dir.Tenant.ID) {
+	for _, key := range s.chain(v, at) {
 		for _, other := range s.assignments.By(v, "scope", key) {
 			if other.RoleID == ownerRole && !strings.EqualFold(other.Name, a.Name) {
 				return false

@@ -2,10 +2,8 @@ package arm
 
 import (
 	"cmp"
-	"encoding/base64"
 	"iter"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -73,9 +71,6 @@ func (s *Service) roleAssignments(v replica.View, c *call, scope ID, name string
 	return c.unknown(), nil
 }
 
-// assignmentPage is how many assignments one answer holds.
-const assignmentPage = 100
-
 // listAssignments lists what the filter selects, in the order of names:
 //
 //	(none)                                  at the scope, above and below
@@ -115,13 +110,13 @@ func (s *Service) listAssignments(v replica.View, c *call, scope ID) reply {
 	var found []Assignment
 	switch {
 	case principal != "":
-		found = s.near(scope, at, slices.Values(s.assignments.By(v, "principal", strings.ToLower(principal))))
+		found = s.near(v, scope, at, slices.Values(s.assignments.By(v, "principal", strings.ToLower(principal))))
 	case assigned != "":
-		found = s.near(scope, at, s.assignmentsOf(v, strings.ToLower(assigned)))
+		found = s.near(v, scope, at, s.assignmentsOf(v, strings.ToLower(assigned)))
 	default:
-		up := chain(scope, s.env.Dir.Tenant.ID)
+		up := s.chain(v, scope)
 		if !at {
-			found = s.assignments.By(v, "under", up[0])
+			found = s.under(v, scope)
 			up = up[1:]
 		}
 		for _, key := range up {
@@ -132,45 +127,20 @@ func (s *Service) listAssignments(v replica.View, c *call, scope ID) reply {
 }
 
 // near keeps the assignments at or above the scope and, unless only is set, those below it.
-func (s *Service) near(scope ID, only bool, all iter.Seq[Assignment]) []Assignment {
-	up := chain(scope, s.env.Dir.Tenant.ID)
+func (s *Service) near(v replica.View, scope ID, only bool, all iter.Seq[Assignment]) []Assignment {
+	up := s.chain(v, scope)
 	var kept []Assignment
 	for a := range all {
-		if slices.Contains(up, strings.ToLower(a.Scope)) || !only && s.inside(a.Scope, scope) {
+		if slices.Contains(up, strings.ToLower(a.Scope)) || !only && s.inside(v, a.Scope, scope) {
 			kept = append(kept, a)
 		}
 	}
 	return kept
 }
 
-// page answers with the part of found after $skipToken, which is the name of the last one shown.
+// page answers with a page of them, in the order of names.
 func (s *Service) page(c *call, found []Assignment) reply {
 	key := func(a Assignment) string { return strings.ToLower(a.Name) }
 	slices.SortFunc(found, func(a, b Assignment) int { return cmp.Compare(key(a), key(b)) })
-	if token := c.param("$skipToken"); token != "" {
-		last, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil {
-			return fail(http.StatusBadRequest, "InvalidSkipToken", "The skip token '%s' is not valid.", token)
-		}
-		i, exact := slices.BinarySearchFunc(found, string(last), func(a Assignment, name string) int { return cmp.Compare(key(a), name) })
-		if exact {
-			i++
-		}
-		found = found[i:]
-	}
-	body := object{}
-	if len(found) > assignmentPage {
-		found = found[:assignmentPage]
-		next := url.Values{"api-version": {c.param("api-version")}, "$skipToken": {base64.RawURLEncoding.EncodeToString([]byte(key(found[len(found)-1])))}}
-		if f := c.param("$filter"); f != "" {
-			next.Set("$filter", f)
-		}
-		body["nextLink"] = s.env.Endpoints().ARM + (&url.URL{Path: "/" + strings.TrimLeft(c.path, "/")}).EscapedPath() + "?" + next.Encode()
-	}
-	items := make([]object, len(found))
-	for i, a := range found {
-		items[i] = a.json()
-	}
-	body["value"] = items
-	return ok(body)
+	return paged(s, c, found, assignmentPage, key, Assignment.json)
 }

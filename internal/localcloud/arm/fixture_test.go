@@ -46,12 +46,12 @@ var testKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gener
 
 type fixture struct {
 	*Service
-	t     *testing.T
+	t     testing.TB
 	store *replica.Store
 	arm   string // endpoint
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	key, err := testKey()
 	if err != nil {
@@ -212,7 +212,7 @@ func (f *fixture) send(method, path string, body any, authorization string, vers
 }
 
 // want fails the test unless the answer has the status and the error code ("" for none).
-func (a answer) want(t *testing.T, status int, code string) answer {
+func (a answer) want(t testing.TB, status int, code string) answer {
 	t.Helper()
 	if a.status != status || a.code() != code {
 		t.Fatalf("got %d %q, want %d %q: %s", a.status, a.code(), status, code, a.raw)

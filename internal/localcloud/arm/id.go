@@ -137,7 +137,8 @@ func (id ID) Name() string {
 	}
 }
 
-// Parent is the id one level up; the parent of a subscription or management group, and of the root itself, is the root.
+// Parent is the id one level up; the parent of a subscription or management group, and of the root itself, is the root, as an id does not
+// tell in which group it is.
 func (id ID) Parent() ID {
 	switch n := len(id.Parts); {
 	case n > 0:
@@ -167,17 +168,13 @@ func (id ID) with(namespace, typ, name string) ID {
 	return id
 }
 
-// chain is the keys of the scopes from which a role assignment reaches id: id itself first, the root last. Every subscription of the
-// local cloud hangs on the tenant's root management group, whose name is the tenant's id.
-func chain(id ID, tenant string) []string {
+// ancestry is the keys of id and of what is above it up to its subscription. What is above that may change (see [Service.chain]), and
+// so may what is above a management group.
+func ancestry(id ID) []string {
 	var keys []string
-	for !id.Root() {
+	for !id.Root() && (id.ManagementGroup == "" || len(id.Parts) > 0) {
 		keys = append(keys, id.Key())
-		if up := id.Parent(); up.Root() && id.Subscription != "" {
-			id = ID{ManagementGroup: tenant}
-		} else {
-			id = up
-		}
+		id = id.Parent()
 	}
-	return append(keys, "/")
+	return keys
 }

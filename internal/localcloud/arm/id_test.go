@@ -36,7 +36,9 @@ func TestChainEndsAtTheRootOverTheManagementGroup(t *testing.T) {
 		"/subscriptions/s/resourcegroups/g/providers/n/a/1/b/2", "/subscriptions/s/resourcegroups/g/providers/n/a/1", "/subscriptions/s/resourcegroups/g",
 		"/subscriptions/s", "/providers/microsoft.management/managementgroups/t", "/",
 	}
-	if got := chain(id, "t"); !reflect.DeepEqual(got, want) {
+	f := newFixture(t)
+	f.env.Dir.Tenant.ID = "T"
+	if got := f.chain(primary(f), id); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -55,8 +57,8 @@ func FuzzParseID(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, id) {
 			t.Errorf("%q is %+v, printed and read again %+v (%v)", s, id, again, err)
 		}
-		if up := chain(id, tenantID); up[len(up)-1] != "/" {
-			t.Errorf("the chain of %q does not end at the root: %q", s, up)
+		if up := ancestry(id); len(up) > 0 && up[0] != id.Key() {
+			t.Errorf("the ancestry of %q does not begin with it: %q", s, up)
 		}
 	})
 }

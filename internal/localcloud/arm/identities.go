@@ -145,11 +145,12 @@ func (s *Service) listFederation(v replica.View, c *call) reply {
 	if missing != nil {
 		return *missing
 	}
-	var items []object
-	for _, f := range s.env.Dir.FederatedCredentials.By(v, "parent", principalOf(parent)) {
-		items = append(items, federationJSON(parent, f))
+	size, bad := c.top(listPage)
+	if bad != nil {
+		return *bad
 	}
-	return list(items)
+	items := s.env.Dir.FederatedCredentials.By(v, "parent", principalOf(parent))
+	return paged(s, c, items, size, func(f directory.FederatedCredential) string { return f.ID }, func(f directory.FederatedCredential) object { return federationJSON(parent, f) })
 }
 
 // federation answers for one federated credential of a user-assigned identity.

@@ -170,7 +170,7 @@ func (s *Service) providers(v replica.View, c *call) reply {
 		}
 	}
 	var found []object
-	for _, ns := range []string{authorization, "Microsoft.Resources"} {
+	for _, ns := range []string{authorization, managementNS, graphNS, "Microsoft.Resources"} {
 		found = append(found, object{"id": prefix + ns, "namespace": ns, "registrationState": "Registered", "registrationPolicy": "RegistrationFree", "resourceTypes": []object{}})
 	}
 	for _, k := range kinds {

@@ -20,6 +20,12 @@ func (s *Service) authorization(v replica.View, c *call, scope ID, kind, name st
 		return s.permissions(v, c, scope), nil
 	case "locks":
 		return s.managementLocks(v, c, scope, name)
+	case "classicadministrators":
+		// Only a subscription has them, and since their retirement (31 August 2024) none has any.
+		if c.method != http.MethodGet || name != "" || scope.Subscription == "" || scope.Group != "" || len(scope.Parts) > 0 {
+			return c.unknown(), nil
+		}
+		fallthrough
 	case "denyassignments", "roleeligibilityschedules", "roleeligibilityscheduleinstances", "roleassignmentschedules", "roleassignmentscheduleinstances":
 		if c.method != http.MethodGet || name != "" {
 			return c.unknown(), nil
@@ -119,7 +125,7 @@ func (s *Service) lockedDelete(v replica.View, at ID, inside bool) *reply {
 // locksAbove is the locks at the scope and above it.
 func (s *Service) locksAbove(v replica.View, at ID) []Lock {
 	var found []Lock
-	for _, key := range chain(at, s.env.Dir.Tenant.ID) {
+	for _, key := range s.chain(v, at) {
 		found = append(found, s.locks.By(v, "scope", key)...)
 	}
 	return found

@@ -119,7 +119,7 @@ func (s *Service) unrestricted(v replica.View, principal string, at ID, operatio
 func (s *Service) rolesAt(v replica.View, principal string, at ID) iter.Seq2[Assignment, *role] {
 	return func(yield func(Assignment, *role) bool) {
 		scopes := map[string]bool{}
-		for _, key := range chain(at, s.env.Dir.Tenant.ID) {
+		for _, key := range s.chain(v, at) {
 			scopes[key] = true
 		}
 		for a := range s.assignmentsOf(v, principal) {
@@ -189,26 +189,15 @@ func (s *Service) mayLinked(v replica.View, c *call, action string, linked ID, o
 	return &r
 }
 
-// sees tells whether the principal has any assignment at, above or below the scope: such a caller gets a listing of what it may read
-// instead of a refusal.
+// sees tells whether the principal has any assignment at, above or below the scope (see [rights.sees]).
 func (s *Service) sees(v replica.View, principal string, at ID) bool {
-	above := map[string]bool{}
-	for _, key := range chain(at, s.env.Dir.Tenant.ID) {
-		above[key] = true
-	}
-	for a := range s.assignmentsOf(v, principal) {
-		scope := strings.ToLower(a.Scope)
-		if above[scope] || strings.HasPrefix(scope, at.Key()+"/") {
-			return true
-		}
-	}
-	return false
+	return s.rightsOf(v, principal).sees(at)
 }
 
-// permissions answers what the caller may do at a resource group or resource (Permissions - List For Resource Group). There is no such
-// listing for a subscription.
+// permissions answers what the caller may do at a subscription, resource group or resource (Permissions - List For Resource Group; the
+// portal asks for a subscription's in the same way).
 func (s *Service) permissions(v replica.View, c *call, scope ID) reply {
-	if c.method != http.MethodGet || scope.Group == "" {
+	if c.method != http.MethodGet || scope.Subscription == "" {
 		return c.unknown()
 	}
 	if r := s.may(v, c, scope, "Microsoft.Authorization/permissions/read", scope.String()+"/providers/"+authorization); r != nil {

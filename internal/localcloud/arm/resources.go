@@ -1,9 +1,11 @@
 package arm
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
@@ -65,15 +67,26 @@ func (s *Service) resource(v replica.View, c *call) (reply, effect) {
 
 // json is the resource as a GET shows it.
 func (s *Service) json(r Resource) object {
-	o := maps.Clone(r.Body)
+	o, p := maps.Clone(r.Body), maps.Clone(r.Properties())
+	o["properties"] = p
 	if r.Type == vaultType {
-		p := maps.Clone(r.Properties())
 		p["vaultUri"] = s.vaultURI(r)
-		o["properties"] = p
+	}
+	if s.env.Now().Before(r.Ready) {
+		p["provisioningState"] = r.State
+	}
+	if k, _ := kindOf(r.Type); k.ETag {
+		o["etag"] = r.etag()
 	}
 	o["id"], o["name"], o["type"] = r.ID, r.Name, r.Type
 	o["systemData"] = object{"createdAt": stamp(r.CreatedOn), "lastModifiedAt": stamp(r.ChangedOn)}
 	return o
+}
+
+// etag changes whenever the resource does.
+func (r Resource) etag() string {
+	sum := sha256.Sum256([]byte(r.ID + "|" + stamp(r.ChangedOn)))
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
 }
 
 // summary is the resource as the listings of all types show it, without properties.
@@ -108,9 +121,9 @@ func (s *Service) listResources(v replica.View, c *call, typ string) (reply, eff
 	if bad != nil {
 		return *bad, nil
 	}
-	top, err := strconv.Atoi(c.param("$top"))
-	if err != nil || top <= 0 {
-		top = 1 << 30
+	size, bad := c.top(listPage)
+	if bad != nil {
+		return *bad, nil
 	}
 	var candidates []Resource
 	if of := strings.ToLower(typ + wanted.Type); of != "" {
@@ -118,19 +131,16 @@ func (s *Service) listResources(v replica.View, c *call, typ string) (reply, eff
 	} else {
 		candidates = s.resources.By(v, "place", at.Key())
 	}
-	var items []object
-	for _, r := range candidates {
+	mine := s.rightsOf(v, c.who.ObjectID)
+	candidates = slices.DeleteFunc(candidates, func(r Resource) bool {
 		id, err := ParseID(r.ID)
-		if err != nil || !wanted.takes(r, id) || len(items) >= top || !s.allowed(v, c.who.ObjectID, id, r.Type+"/read", false) {
-			continue
-		}
-		if typ == "" {
-			items = append(items, r.summary())
-		} else {
-			items = append(items, s.json(r))
-		}
+		return err != nil || !wanted.takes(r, id) || !mine.allow(id, r.Type+"/read")
+	})
+	show := s.json
+	if typ == "" {
+		show = Resource.summary
 	}
-	return list(items), nil
+	return paged(s, c, candidates, size, func(r Resource) string { return r.ID }, show), nil
 }
 
 // resourceFilter is what $filter of a listing of resources may ask; empty fields ask nothing.
@@ -257,7 +267,7 @@ func (s *Service) change(v replica.View, c *call, k kind, body object, next func
 		namespace, short, _ := strings.Cut(k.Type, "/")
 		r.ID = group.with(namespace, short, r.Name).String()
 		r.Body = cloneObject(next(old))
-		for _, fixed := range []string{"id", "name", "type", "systemData"} {
+		for _, fixed := range []string{"id", "name", "type", "systemData", "etag"} {
 			delete(r.Body, fixed)
 		}
 		if k.Type == vaultType && !found {
@@ -281,11 +291,21 @@ func (s *Service) change(v replica.View, c *call, k kind, body object, next func
 		if k.Fill != nil {
 			k.Fill(s, &r)
 		}
-		s.resources.Put(tx, c.id.Key(), r)
-		if found {
-			return ok(s.json(r))
+		if r.State = k.Work.state(c.method, found); r.State != "" {
+			r.Ready = tx.Now().Add(settling)
 		}
-		return reply{status: http.StatusCreated, body: s.json(r)}
+		s.resources.Put(tx, c.id.Key(), r)
+		rep := reply{status: http.StatusCreated, body: s.json(r)}
+		switch {
+		case c.method == http.MethodPatch:
+			rep.status = max(k.Work.Patched, http.StatusOK)
+		case found:
+			rep.status = http.StatusOK
+		}
+		if k.Work.Watched {
+			rep.header = s.watch(c, s.begin(tx, c, c.id.Key(), 0), namespace, r.Location())
+		}
+		return rep
 	}
 }
 
@@ -324,6 +344,9 @@ func (s *Service) deleteResource(v replica.View, c *call) (reply, effect) {
 		}
 		s.forget(tx, r)
 		s.clear(tx, c.id)
+		if k, _ := kindOf(r.Type); k.Work.Watched {
+			return reply{status: http.StatusAccepted, header: s.watch(c, s.begin(tx, c, "", http.StatusNoContent), k.namespace(), r.Location())}
+		}
 		return reply{status: http.StatusOK}
 	}
 }

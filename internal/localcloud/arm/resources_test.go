@@ -46,11 +46,12 @@ func TestAResourceFromPutToDelete(t *testing.T) {
 	const pool = rg + "/providers/Microsoft.App/sessionPools/pool"
 	f.as(reader, "PUT", pool, object{"location": place}).want(t, 403, "AuthorizationFailed")
 	made := f.as(owner, "PUT", strings.ToLower(pool), object{"location": "East US", "id": "/nonsense", "type": "x", "tags": object{"a": "1", "b": "2"}, "properties": object{"containerType": "PythonLTS", "scale": object{"max": 5, "min": 1}}}).want(t, 201, "")
-	if made.body["id"] != rg+"/providers/Microsoft.App/sessionPools/pool" || made.body["type"] != "Microsoft.App/sessionPools" || made.properties()["provisioningState"] != "Succeeded" {
+	if made.body["id"] != rg+"/providers/Microsoft.App/sessionPools/pool" || made.body["type"] != "Microsoft.App/sessionPools" || made.properties()["provisioningState"] != "InProgress" {
 		t.Errorf("got %s", made.raw)
 	}
 	f.as(owner, "HEAD", pool, nil).want(t, 204, "")
-	patched := f.as(owner, "PATCH", pool, object{"tags": object{"c": "3"}, "properties": object{"scale": object{"max": 9, "min": nil}}}).want(t, 200, "")
+	// 202, as the specification has it and the SDKs wait for it.
+	patched := f.as(owner, "PATCH", pool, object{"tags": object{"c": "3"}, "properties": object{"scale": object{"max": 9, "min": nil}}}).want(t, 202, "")
 	if tags := patched.body["tags"].(object); len(tags) != 1 || patched.properties()["scale"].(object)["max"] != 9.0 || patched.properties()["scale"].(object)["min"] != nil || patched.properties()["containerType"] != "PythonLTS" {
 		t.Errorf("got %s", patched.raw)
 	}
@@ -60,7 +61,7 @@ func TestAResourceFromPutToDelete(t *testing.T) {
 	}
 	f.as(owner, "PUT", pool, object{"location": place}).want(t, 200, "")
 	f.as(owner, "PUT", pool+assignments+"/"+absent, assignment(readerRole, agent, "")).want(t, 201, "")
-	f.as(owner, "DELETE", pool, nil).want(t, 200, "")
+	f.as(owner, "DELETE", pool, nil).want(t, 202, "")
 	f.as(owner, "DELETE", pool, nil).want(t, 204, "")
 	f.as(owner, "HEAD", pool, nil).want(t, 404, "")
 	f.as(owner, "PATCH", pool, object{}).want(t, 404, "ResourceNotFound")
@@ -143,7 +144,7 @@ func TestSystemAssignedIdentity(t *testing.T) {
 	forged := object{"type": "None", "principalId": agent}
 	f.as(owner, "PUT", app, object{"location": place, "identity": forged}).want(t, 201, "")
 	f.as(owner, "GET", self, nil).want(t, 404, "ResourceNotFound")
-	on := f.as(owner, "PATCH", app, object{"identity": object{"type": "SystemAssigned"}}).want(t, 200, "")
+	on := f.as(owner, "PATCH", app, object{"identity": object{"type": "SystemAssigned"}}).want(t, 202, "")
 	id := on.body["identity"].(object)["principalId"].(string)
 	sp, found := f.env.Dir.ServicePrincipals.Get(primary(f), id)
 	if !found || sp.AlternativeNames[0] != "isExplicit=False" || id == agent {
@@ -152,7 +153,7 @@ func TestSystemAssignedIdentity(t *testing.T) {
 	if p := f.as(reader, "GET", self, nil).want(t, 200, "").properties(); p["principalId"] != id {
 		t.Errorf("got %v", p)
 	}
-	f.as(owner, "PATCH", app, object{"identity": object{"type": "None"}}).want(t, 200, "")
+	f.as(owner, "PATCH", app, object{"identity": object{"type": "None"}}).want(t, 202, "")
 	if _, found := f.env.Dir.ServicePrincipals.Get(primary(f), id); found {
 		t.Error("the principal outlives the identity")
 	}

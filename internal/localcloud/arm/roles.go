@@ -81,8 +81,8 @@ func (s *Service) roleNamed(v replica.View, name string) *role {
 }
 
 // assignable tells whether the role may be assigned at the scope.
-func (s *Service) assignable(r *role, at ID) bool {
-	up := chain(at, s.env.Dir.Tenant.ID)
+func (s *Service) assignable(v replica.View, r *role, at ID) bool {
+	up := s.chain(v, at)
 	return slices.ContainsFunc(r.AssignableScopes, func(a string) bool { return slices.Contains(up, scopeKey(a)) })
 }
 
@@ -100,15 +100,19 @@ func roleID(at ID, guid string) string {
 	return strings.TrimSuffix(ID{Subscription: at.Subscription}.String(), "/") + "/providers/Microsoft.Authorization/roleDefinitions/" + guid
 }
 
-func (r *role) json(at ID) object {
-	kind := "CustomRole"
+// kind is what Azure calls the role.
+func (r *role) kind() string {
 	if r.builtin {
-		kind = "BuiltInRole"
+		return "BuiltInRole"
 	}
+	return "CustomRole"
+}
+
+func (r *role) json(at ID) object {
 	return object{
 		"id": roleID(at, r.Name), "name": r.Name, "type": "Microsoft.Authorization/roleDefinitions",
 		"properties": object{
-			"roleName": r.RoleName, "type": kind, "description": r.Description, "assignableScopes": r.AssignableScopes, "permissions": filled(r.Permissions),
+			"roleName": r.RoleName, "type": r.kind(), "description": r.Description, "assignableScopes": r.AssignableScopes, "permissions": filled(r.Permissions),
 			"createdOn": stamp(r.CreatedOn), "updatedOn": stamp(r.UpdatedOn), "createdBy": orNull(r.CreatedBy), "updatedBy": orNull(r.UpdatedBy),
 		},
 	}
@@ -193,26 +197,34 @@ func (s *Service) listRoles(v replica.View, c *call, scope ID) reply {
 			return badFilter(printFilter(clauses))
 		}
 	}
-	var found []object
-	show := func(r *role, k string) {
-		if (name == "" || strings.EqualFold(name, r.RoleName)) && (kind == "" || strings.EqualFold(kind, k)) {
-			found = append(found, r.json(scope))
-		}
-	}
-	for _, r := range s.ordered {
-		show(r, "BuiltInRole")
-	}
-	for _, d := range s.definitions.All(v) {
-		r := &role{Definition: d}
-		if s.assignable(r, scope) || below && slices.ContainsFunc(d.AssignableScopes, func(a string) bool { return s.inside(a, scope) }) {
-			show(r, "CustomRole")
-		}
-	}
-	return list(found)
+	found := slices.Concat(s.ordered, s.customRoles(v, scope, below))
+	found = slices.DeleteFunc(found, func(r *role) bool {
+		return name != "" && !strings.EqualFold(name, r.RoleName) || kind != "" && !strings.EqualFold(kind, r.kind())
+	})
+	return paged(s, c, found, listPage, func(r *role) string { return r.Name }, func(r *role) object { return r.json(scope) })
 }
 
-// inside tells whether a scope, as text, is at or below another.
-func (s *Service) inside(inner string, outer ID) bool {
-	id, err := ParseID(inner)
-	return err == nil && slices.Contains(chain(id, s.env.Dir.Tenant.ID), outer.Key())
+// customRoles is the custom roles assignable at the scope and, if below is set, those assignable somewhere below it.
+func (s *Service) customRoles(v replica.View, scope ID, below bool) []*role {
+	var found []*role
+	seen := map[string]bool{}
+	add := func(d Definition) {
+		if !seen[d.Name] {
+			seen[d.Name] = true
+			found = append(found, &role{Definition: d})
+		}
+	}
+	for _, key := range s.chain(v, scope) {
+		for _, d := range s.definitions.By(v, "assignable", key) {
+			add(d)
+		}
+	}
+	if below {
+		for d := range s.definitions.Each(v) {
+			if slices.ContainsFunc(d.AssignableScopes, func(a string) bool { return s.inside(v, a, scope) }) {
+				add(d)
+			}
+		}
+	}
+	return found
 }

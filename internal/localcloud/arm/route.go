@@ -19,6 +19,9 @@ func (s *Service) route(v replica.View, c *call) (reply, effect) {
 			return subscriptionNotFound(c.id.Subscription), nil
 		}
 	}
+	if id, kind, polled := c.polled(); polled {
+		return s.poll(v, c, id, kind)
+	}
 	if scope, kind, name, ext := c.extension(authorization); ext {
 		return s.authorization(v, c, scope, kind, name)
 	}
@@ -30,6 +33,8 @@ func (s *Service) route(v replica.View, c *call) (reply, effect) {
 		return s.deletedVaults(v, c)
 	case len(c.id.Parts) > 0:
 		return s.resource(v, c)
+	case c.id.ManagementGroup != "":
+		return s.managementGroups(v, c)
 	case len(c.rest) == 0:
 		return s.scope(v, c)
 	default:
@@ -48,22 +53,20 @@ func (c *call) extension(namespace string) (scope ID, kind, name string, ok bool
 	return ID{}, "", "", false
 }
 
-// scope answers for the root, a management group, a subscription or a resource group itself.
+// scope answers for the root, a subscription or a resource group itself.
 func (s *Service) scope(v replica.View, c *call) (reply, effect) {
 	switch {
 	case c.id.Group != "":
 		return s.group(v, c)
 	case c.id.Subscription != "" && c.method == http.MethodGet:
 		return s.getSubscription(v, c), nil
-	case c.id.ManagementGroup != "" && c.method == http.MethodGet:
-		return s.getManagementGroup(v, c), nil
 	}
 	return c.unknown(), nil
 }
 
 // collection answers for what follows the root, a subscription or a resource group.
 func (s *Service) collection(v replica.View, c *call) (reply, effect) {
-	n, get := len(c.rest), c.method == http.MethodGet
+	n, get, post := len(c.rest), c.method == http.MethodGet, c.method == http.MethodPost
 	in := func(w ...string) bool { return n == len(w) && words(c.rest, w...) }
 	switch {
 	case c.id.Root() && get && in("subscriptions"):
@@ -72,23 +75,31 @@ func (s *Service) collection(v replica.View, c *call) (reply, effect) {
 		return s.listTenants(), nil
 	case c.id.Root() && get && (in("providers") || in("providers", "*")):
 		return s.providers(v, c), nil
+	case c.id.Root() && post && in("providers", graphNS, "resources"):
+		return s.query(v, c), nil
+	case c.id.Root() && get && in("providers", managementNS, "managementGroups"):
+		return s.listManagementGroups(v, c), nil
+	case c.id.Root() && post && in("providers", managementNS, "getEntities"):
+		return s.getEntities(v, c), nil
+	case c.id.Root() && post && in("providers", managementNS, "checkNameAvailability"):
+		return s.checkGroupName(v, c), nil
 	case c.id.Subscription == "":
 		return c.unknown(), nil
 	case c.id.Group == "" && get && in("resourceGroups"):
 		return s.listGroups(v, c), nil
 	case c.id.Group == "" && get && in("locations"):
 		return s.locations(v, c), nil
-	case c.id.Group == "" && get && in("operationresults", "*"):
-		return s.operation(v, c)
-	case c.id.Group == "" && (get && (in("providers") || in("providers", "*")) || c.method == http.MethodPost && in("providers", "*", "register")):
+	case c.id.Group == "" && (get && (in("providers") || in("providers", "*")) || post && in("providers", "*", "register")):
 		return s.providers(v, c), nil
 	case get && in("resources"):
 		return s.listResources(v, c, "")
 	case c.id.Group == "" && get && in("providers", "Microsoft.KeyVault", "deletedVaults"):
 		return s.listBin(v, c), nil
+	case get && in("providers", "Microsoft.KeyVault", "managedHSMs"), c.id.Group == "" && get && in("providers", "Microsoft.KeyVault", "deletedManagedHSMs"):
+		return s.noHSMs(v, c), nil
 	case get && in("providers", "*", "*"):
 		return s.listResources(v, c, c.rest[1]+"/"+c.rest[2])
-	case in("providers", "*", "*") && c.method == http.MethodPost && strings.EqualFold(c.rest[2], "checkNameAvailability"):
+	case in("providers", "*", "*") && post && strings.EqualFold(c.rest[2], "checkNameAvailability"):
 		return s.checkName(v, c), nil
 	}
 	return c.unknown(), nil
@@ -120,8 +131,12 @@ func resourceNotFound(id ID) reply {
 // (secrets, keys, certificates) are scopes that ARM takes without looking (Microsoft, "Azure role-based access control for Key Vault").
 func (s *Service) find(v replica.View, id ID) (ID, *reply) {
 	missing := func(r reply) (ID, *reply) { return id, &r }
-	if id.ManagementGroup != "" && !strings.EqualFold(id.ManagementGroup, s.env.Dir.Tenant.ID) {
-		return missing(fail(http.StatusNotFound, "NotFound", "Management group '%s' not found.", id.ManagementGroup))
+	if id.ManagementGroup != "" {
+		g, found := s.managementGroup(v, id.ManagementGroup)
+		if !found {
+			return missing(managementNotFound(id.ManagementGroup))
+		}
+		id.ManagementGroup = g.Name
 	}
 	if id.Subscription != "" {
 		sub, found := s.subscription(v, id.Subscription)

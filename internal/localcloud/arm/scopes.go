@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
@@ -23,14 +24,12 @@ func (s *Service) subscriptionJSON(sub Subscription) object {
 
 // listSubscriptions lists those where the caller has any role, at the subscription, above or below; it refuses nobody.
 func (s *Service) listSubscriptions(v replica.View, c *call) reply {
-	var subs []object
-	for _, sub := range s.subscriptions.All(v) {
-		if s.sees(v, c.who.ObjectID, ID{Subscription: sub.ID}) {
-			subs = append(subs, s.subscriptionJSON(sub))
-		}
+	mine := s.rightsOf(v, c.who.ObjectID)
+	subs := slices.DeleteFunc(s.subscriptions.All(v), func(sub Subscription) bool { return !mine.sees(ID{Subscription: sub.ID}) })
+	rep := paged(s, c, subs, listPage, func(sub Subscription) string { return sub.ID }, s.subscriptionJSON)
+	if body, isList := rep.body.(object); isList && rep.status == http.StatusOK {
+		body["count"] = object{"type": "Total", "value": len(subs)}
 	}
-	rep := list(subs)
-	rep.body.(object)["count"] = object{"type": "Total", "value": len(subs)}
 	return rep
 }
 
@@ -48,17 +47,6 @@ func (s *Service) listTenants() reply {
 	return list([]object{{"id": "/tenants/" + t.ID, "tenantId": t.ID, "displayName": t.DisplayName, "defaultDomain": t.Domain, "domains": []string{t.Domain}, "countryCode": "US", "tenantCategory": "Home", "tenantType": "AAD"}})
 }
 
-func (s *Service) getManagementGroup(v replica.View, c *call) reply {
-	if r := s.may(v, c, c.id, "Microsoft.Management/managementGroups/read", ""); r != nil {
-		return *r
-	}
-	if _, missing := s.find(v, c.id); missing != nil {
-		return *missing
-	}
-	t := s.env.Dir.Tenant
-	return ok(object{"id": ID{ManagementGroup: t.ID}.String(), "name": t.ID, "type": "Microsoft.Management/managementGroups", "properties": object{"tenantId": t.ID, "displayName": "Tenant Root Group"}})
-}
-
 func (s *Service) locations(v replica.View, c *call) reply {
 	if !s.sees(v, c.who.ObjectID, ID{Subscription: c.id.Subscription}) {
 		return *s.may(v, c, c.id, "Microsoft.Resources/subscriptions/locations/read", "")
@@ -69,6 +57,8 @@ func (s *Service) locations(v replica.View, c *call) reply {
 	}
 	return list(all)
 }
+
+func (g Group) key() string { return g.ID().Key() }
 
 func (g Group) json() object {
 	o := object{"id": g.ID().String(), "name": g.Name, "type": "Microsoft.Resources/resourceGroups", "location": g.Location, "properties": object{"provisioningState": "Succeeded"}}
@@ -104,18 +94,16 @@ func (s *Service) listGroups(v replica.View, c *call) reply {
 			return badFilter(printFilter(clauses))
 		}
 	}
-	var groups []object
-	all := s.allowed(v, c.who.ObjectID, sub, groupOp+"read", false)
-	for _, g := range s.groups.By(v, "subscription", sub.Subscription) {
-		has, found := g.Tags[tag]
-		if tag != "" && (!found || value != "" && has != value) {
-			continue
-		}
-		if all || s.allowed(v, c.who.ObjectID, g.ID(), groupOp+"read", false) {
-			groups = append(groups, g.json())
-		}
+	size, bad := c.top(listPage)
+	if bad != nil {
+		return *bad
 	}
-	return list(groups)
+	mine := s.rightsOf(v, c.who.ObjectID)
+	groups := slices.DeleteFunc(s.groups.By(v, "subscription", sub.Subscription), func(g Group) bool {
+		has, found := g.Tags[tag]
+		return tag != "" && (!found || value != "" && has != value) || !mine.allow(g.ID(), groupOp+"read")
+	})
+	return paged(s, c, groups, size, Group.key, Group.json)
 }
 
 var groupName = regexp.MustCompile(`^[-\w._()]{0,89}[-\w_()]$`)
@@ -202,7 +190,7 @@ func (s *Service) patchGroup(v replica.View, c *call) (reply, effect) {
 }
 
 // deleteGroup removes the group with all in it: resources, their identities, and every role assignment and lock at or below it. The
-// answer is that of a long-running operation, which has ended when it is first asked for.
+// answer is that of a long-running operation.
 func (s *Service) deleteGroup(v replica.View, c *call, g Group) (reply, effect) {
 	if r := s.lockedDelete(v, c.id, true); r != nil {
 		return *r, nil
@@ -213,36 +201,19 @@ func (s *Service) deleteGroup(v replica.View, c *call, g Group) (reply, effect) 
 		}
 		s.clear(tx, c.id)
 		s.groups.Delete(tx, c.id.Key())
-		op := operation{ID: s.env.NewID(), Subscription: g.Subscription}
-		s.operations.Put(tx, op.ID, op)
+		op := s.begin(tx, c, "", http.StatusOK)
 		at := fmt.Sprintf("%s/subscriptions/%s/operationresults/%s?api-version=%s", s.env.Endpoints().ARM, g.Subscription, op.ID, c.param("api-version"))
-		return reply{status: http.StatusAccepted, header: map[string]string{"Location": at, "Retry-After": "1"}}
+		return reply{status: http.StatusAccepted, header: map[string]string{"Location": at, "Retry-After": retryAfter}}
 	}
 }
 
 // clear removes the role assignments at and below a scope that is going away.
 func (s *Service) clear(tx replica.Tx, at ID) {
-	for _, a := range s.assignments.By(tx.View, "under", at.Key()) {
+	for _, a := range s.under(tx.View, at) {
 		s.assignments.Delete(tx, strings.ToLower(a.Name))
 	}
 	for _, l := range s.locks.By(tx.View, "under", at.Key()) {
 		s.locks.Delete(tx, l.key())
-	}
-}
-
-// operation tells how a long-running operation ended. The caller must see the subscription. It is asked of the primary, because the
-// replica that answers may not have heard of an operation that another has begun.
-func (s *Service) operation(v replica.View, c *call) (reply, effect) {
-	gone := fail(http.StatusNotFound, "OperationNotFound", "The operation '%s' could not be found.", c.rest[1])
-	if !s.sees(v, c.who.ObjectID, ID{Subscription: c.id.Subscription}) {
-		return gone, nil
-	}
-	return reply{}, func(tx replica.Tx) reply {
-		op, found := s.operations.Get(tx.View, c.rest[1])
-		if !found || !strings.EqualFold(op.Subscription, c.id.Subscription) {
-			return gone
-		}
-		return reply{status: http.StatusOK}
 	}
 }
 

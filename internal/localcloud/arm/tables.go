@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ type Subscription struct {
 	ID          string `json:"id"` // GUID, in lower case
 	DisplayName string `json:"displayName"`
 	State       string `json:"state"`
+	Parent      string `json:"parent,omitempty"` // name of its management group, in lower case; "" is the root group
 }
 
 // Group is a resource group.
@@ -34,6 +36,10 @@ type Resource struct {
 	Body      object    `json:"body"`
 	CreatedOn time.Time `json:"createdOn"`
 	ChangedOn time.Time `json:"changedOn"`
+
+	// Until Ready the provider is still at work, as provisioningState says in the words of State.
+	Ready time.Time `json:"ready,omitzero"`
+	State string    `json:"state,omitempty"`
 
 	// Incarnation tells a vault from the others that have had its name; "" is the one that was there from the beginning.
 	Incarnation string `json:"incarnation,omitempty"`
@@ -61,17 +67,12 @@ type Lock struct {
 	Notes string `json:"notes,omitempty"`
 }
 
-// operation is a long-running one, which here has always succeeded by the time it is asked for.
-type operation struct {
-	ID           string `json:"id"`
-	Subscription string `json:"subscription"`
-}
-
 // tables makes the tables in the store. Indexes are by lower-case ids:
 //
+//	subscriptions, managementGroups  parent
 //	resources    place (id of the group, and of the subscription), kind (that place and "|" and the type), vault (name of a vault)
-//	definitions  roleName
-//	assignments  scope, under (every scope at or above the assignment's), principal, role, triple
+//	definitions  roleName, assignable (each assignable scope)
+//	assignments  scope, under (the assignment's scope and every scope above it up to the subscription), principal, role, triple
 //	locks        scope, under
 //	binned       subscription
 func (s *Service) tables() {
@@ -82,7 +83,10 @@ func (s *Service) tables() {
 		if err != nil {
 			return nil
 		}
-		return chain(id, tenant)
+		if id.ManagementGroup != "" && len(id.Parts) == 0 {
+			return []string{id.Key()}
+		}
+		return ancestry(id)
 	}
 	places := func(r Resource) []string {
 		id, err := ParseID(r.ID)
@@ -91,7 +95,12 @@ func (s *Service) tables() {
 		}
 		return []string{ID{Subscription: id.Subscription, Group: id.Group}.Key(), ID{Subscription: id.Subscription}.Key()}
 	}
-	s.subscriptions = replica.NewTable[Subscription](st, "arm.subscriptions", nil)
+	s.subscriptions = replica.NewTable(st, "arm.subscriptions", map[string]func(Subscription) []string{
+		"parent": func(sub Subscription) []string { return fold(cmp.Or(sub.Parent, tenant)) },
+	})
+	s.management = replica.NewTable(st, "arm.managementGroups", map[string]func(ManagementGroup) []string{
+		"parent": func(g ManagementGroup) []string { return fold(g.Parent) },
+	})
 	s.groups = replica.NewTable(st, "arm.resourceGroups", map[string]func(Group) []string{
 		"subscription": func(g Group) []string { return fold(g.Subscription) },
 	})
@@ -113,6 +122,13 @@ func (s *Service) tables() {
 	})
 	s.definitions = replica.NewTable(st, "arm.roleDefinitions", map[string]func(Definition) []string{
 		"roleName": func(d Definition) []string { return fold(d.RoleName) },
+		"assignable": func(d Definition) []string {
+			keys := make([]string, len(d.AssignableScopes))
+			for i, a := range d.AssignableScopes {
+				keys[i] = scopeKey(a)
+			}
+			return keys
+		},
 	})
 	s.assignments = replica.NewTable(st, "arm.roleAssignments", map[string]func(Assignment) []string{
 		"scope":     func(a Assignment) []string { return fold(a.Scope) },

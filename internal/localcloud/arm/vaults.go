@@ -2,6 +2,7 @@ package arm
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,13 +119,19 @@ func (s *Service) listBin(v replica.View, c *call) reply {
 	if r := s.may(v, c, c.id, "Microsoft.KeyVault/deletedVaults/read", ""); r != nil {
 		return *r
 	}
-	var items []object
-	for _, d := range s.binned.By(v, "subscription", strings.ToLower(c.id.Subscription)) {
-		if v.Now().Before(d.Purge) {
-			items = append(items, d.json())
-		}
+	items := slices.DeleteFunc(s.binned.By(v, "subscription", strings.ToLower(c.id.Subscription)), func(d DeletedVault) bool { return !v.Now().Before(d.Purge) })
+	return paged(s, c, items, listPage, func(d DeletedVault) string { return d.Vault.Name }, DeletedVault.json)
+}
+
+// noHSMs lists the managed HSMs, deleted or not, of which the local cloud has none.
+func (s *Service) noHSMs(v replica.View, c *call) reply {
+	if r := s.may(v, c, c.id, "Microsoft.KeyVault/"+c.rest[2]+"/read", ""); r != nil {
+		return *r
 	}
-	return list(items)
+	if _, missing := s.find(v, c.id); missing != nil {
+		return *missing
+	}
+	return list[object](nil)
 }
 
 // deletedVaults answers for one deleted vault: shown, or purged.
@@ -159,7 +166,10 @@ func (s *Service) deletedVaults(v replica.View, c *call) (reply, effect) {
 			return fail(http.StatusMethodNotAllowed, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
 		}
 		s.purge(tx, d)
-		return reply{status: http.StatusOK}
+		op := s.begin(tx, c, "", http.StatusOK)
+		headers := s.watch(c, op, "Microsoft.KeyVault", d.Vault.Location())
+		delete(headers, "Azure-AsyncOperation") // the specification has Location alone
+		return reply{status: http.StatusAccepted, header: headers}
 	}
 }
 

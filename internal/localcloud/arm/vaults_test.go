@@ -22,7 +22,7 @@ func TestADeletedVaultKeepsItsName(t *testing.T) {
 	f := newFixture(t)
 	first, _ := f.Vault(primary(f), "kv-bots")
 	var purged []string
-	f.OnPurge("KV-bots", func(_ replica.Tx, incarnation string) { purged = append(purged, incarnation) })
+	f.OnPurge(func(_ replica.Tx, v Resource) { purged = append(purged, v.Incarnation) })
 	f.as(owner, "DELETE", vaultID, nil).want(t, 200, "")
 	f.as(owner, "PUT", vaultID, vaultBody(nil)).want(t, 409, "ConflictError")
 	f.as(owner, "PUT", sub+"/resourceGroups/rg-other/providers/Microsoft.KeyVault/vaults/kv-bots", vaultBody(object{"createMode": "recover"})).want(t, 409, "ConflictError")
@@ -53,7 +53,7 @@ func TestADeletedVaultKeepsItsName(t *testing.T) {
 	f.as(owner, "DELETE", rg, nil).want(t, 202, "") // the group takes it along
 	f.as(owner, "PUT", rg, object{"location": place}).want(t, 201, "")
 	f.as(owner, "PUT", vaultID, vaultBody(nil)).want(t, 409, "ConflictError")
-	f.as(owner, "POST", binned+"kv-bots/purge", nil).want(t, 200, "")
+	f.as(owner, "POST", binned+"kv-bots/purge", nil).want(t, 202, "")
 	f.as(owner, "POST", binned+"kv-bots/purge", nil).want(t, 404, "DeletedVaultNotFound")
 	f.as(owner, "PUT", vaultID, vaultBody(object{"enablePurgeProtection": true})).want(t, 201, "")
 	second, _ := f.Vault(primary(f), "kv-bots")
@@ -105,11 +105,11 @@ func TestTagsOfAResourceWithAnIdentityNeedNoRightOnTheIdentity(t *testing.T) {
 	bound := object{"type": "UserAssigned", "userAssignedIdentities": object{identity: object{}}}
 	f.as(owner, "PUT", app, object{"location": place, "identity": bound}).want(t, 201, "")
 	f.write(func(tx replica.Tx) { f.assign(tx, rg, "Container Apps Contributor", agent, "ServicePrincipal") })
-	got := f.as(agent, "PATCH", app, object{"tags": object{"a": "b"}}).want(t, 200, "")
+	got := f.as(agent, "PATCH", app, object{"tags": object{"a": "b"}}).want(t, 202, "")
 	if len(got.body["identity"].(object)["userAssignedIdentities"].(object)) != 1 {
 		t.Error(got.raw)
 	}
 	f.as(agent, "PATCH", app, object{"tags": object{"a": "c"}, "identity": bound}).want(t, 403, "LinkedAuthorizationFailed")
-	f.as(agent, "PATCH", app, object{"identity": object{"userAssignedIdentities": object{identity: nil}}}).want(t, 200, "")
+	f.as(agent, "PATCH", app, object{"identity": object{"userAssignedIdentities": object{identity: nil}}}).want(t, 202, "")
 	f.as(agent, "PUT", app, object{"location": place, "identity": bound}).want(t, 403, "LinkedAuthorizationFailed")
 }

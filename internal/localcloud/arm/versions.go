@@ -26,7 +26,7 @@ var providerVersions = map[string]string{ // by type, lower case
 	"microsoft.management/managementgroups":                    managementVersions,
 	"microsoft.management/getentities":                         managementVersions,
 	"microsoft.management/checknameavailability":               managementVersions,
-	"microsoft.resourcegraph/resources":                        "2024-04-01 2022-10-01 2021-03-01 2021-06-01-preview 2020-04-01-preview 2019-04-01 2018-09-01-preview",
+	"microsoft.resourcegraph/resources":                        "2024-04-01 2022-10-01 2021-06-01-preview 2021-03-01 2020-04-01-preview 2019-04-01 2018-09-01-preview",
 	"microsoft.keyvault/deletedvaults":                         vaultVersions,
 	"microsoft.keyvault/locations/deletedvaults":               vaultVersions,
 	"microsoft.keyvault/checknameavailability":                 vaultVersions,
