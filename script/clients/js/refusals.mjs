@@ -3,7 +3,7 @@ import { ClientAssertionCredential, ClientCertificateCredential, ClientSecretCre
 import { randomUUID } from "node:crypto";
 import { assertion } from "./assertion.mjs";
 import { certificate, operation, refused, throttled } from "./protocol.mjs";
-import { after, application, graph, here, keyCredential, scopes, tenant } from "./world.mjs";
+import { after, application, end, graph, here, keyCredential, scopes, tenant } from "./world.mjs";
 
 export async function refusals() {
   const [good, stranger] = [await certificate("refusals"), await certificate("stranger")];
@@ -24,13 +24,12 @@ export async function refusals() {
   await refused("ClientSecretCredential with a wrong secret", "AADSTS7000215", () => secret("not-the-secret"));
 
   // Both end while we look, because Graph takes nothing that has ended before.
-  const ends = new Date(Date.now() + 2500);
-  const brief = await certificate("brief", 3);
+  const brief = await certificate("brief", 6);
   const [briefApp, briefSecret] = await operation("a certificate and a secret that end in a moment", async () => [
     await application("js-brief", { certificate: brief }),
-    (await graph.api(`/applications/${app.id}/addPassword`).post({ passwordCredential: { displayName: "brief", endDateTime: ends.toISOString() } })).secretText,
+    (await graph.api(`/applications/${app.id}/addPassword`).post({ passwordCredential: { displayName: "brief", endDateTime: end(brief) } })).secretText,
   ]);
-  await after(new Date(ends.getTime() + 1000));
+  await after(end(brief));
   await refused("ClientCertificateCredential with a certificate that has expired", "AADSTS700027", () => token(brief, { appId: briefApp.appId }));
   await refused("ClientSecretCredential with a secret that has expired", "AADSTS7000222", () => secret(briefSecret));
 

@@ -71,6 +71,9 @@ export async function application(displayName, { certificate, secret, principal 
   return made;
 }
 
+// end is when a certificate ends.
+export const end = (certificate) => new Date(new X509Certificate(readFileSync(certificate.cert)).validTo);
+
 // after waits until a moment has passed, by the clock that the local cloud shares with us.
 export async function after(moment) {
   for (let left; (left = moment.getTime() + 50 - Date.now()) > 0; ) await sleep(left);

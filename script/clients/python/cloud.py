@@ -32,8 +32,8 @@ ARM_SCOPE, GRAPH_SCOPE, VAULT_SCOPE = ARM + "/.default", GRAPH + "/.default", "h
 # refusal from being repeated.
 HERE = {"instance_discovery": False, "retry_total": 0}
 
-# What every client for ARM needs.
-ARM_CLIENT = {"base_url": ARM, "credential_scopes": [ARM_SCOPE], "retry_total": 0}
+# What every client for ARM needs. Where ARM does not say when to look again, this version waits half a minute.
+ARM_CLIENT = {"base_url": ARM, "credential_scopes": [ARM_SCOPE], "retry_total": 0, "polling_interval": 1}
 
 OPERATOR_PEM = variable("LEASTKEY_OPERATOR_PEM")
 operator = CertificateCredential(TENANT, variable("LEASTKEY_OPERATOR_APP_ID"), OPERATOR_PEM, **HERE)
@@ -96,8 +96,8 @@ class Application:
         self.principal = graph("POST", "/servicePrincipals", {"appId": self.app_id})["id"] if principal else None
         self.secret = self.add_password(**secret) if secret is not None else None
 
-    def add_password(self, **passwordCredential):
-        return graph("POST", f"{self.path}/addPassword", {"passwordCredential": {"displayName": "suite", **passwordCredential}})["secretText"]
+    def add_password(self, **more):
+        return graph("POST", f"{self.path}/addPassword", {"passwordCredential": {"displayName": "suite", **more}})["secretText"]
 
 
 @contextlib.contextmanager

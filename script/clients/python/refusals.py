@@ -1,12 +1,12 @@
 """What the login host must not give a token for, in the words of azure.identity."""
 import datetime
-import time
 import uuid
 
 from azure.identity import CertificateCredential, ClientAssertionCredential, ClientSecretCredential
+from cryptography import x509
 
 from assertion import assertion
-from cloud import ARM_SCOPE, GRAPH_SCOPE, HERE, TENANT, Application, after, graph, key_credential
+from cloud import ARM_SCOPE, GRAPH_SCOPE, HERE, TENANT, Application, after, graph, key_credential, read
 from protocol import certificate, operation, refused, throttled
 
 
@@ -39,11 +39,11 @@ def refusals():
         secret("not-the-secret")
 
     with operation("a certificate and a secret that end in a moment"):  # Graph takes nothing that has ended before
-        brief = certificate("brief", 3)
+        brief = certificate("brief", 6)
+        ends = x509.load_pem_x509_certificate(read(brief["cert"]).encode()).not_valid_after
         short = Application("py-brief", certificate=brief)
-        ends = time.time() + 2.5
-        value = app.add_password(endDateTime=datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).isoformat().replace("+00:00", "Z"))
-    after(ends + 1)
+        value = app.add_password(endDateTime=ends.isoformat() + "Z")
+    after(ends.replace(tzinfo=datetime.timezone.utc).timestamp())
     with refused("CertificateCredential with a certificate that has expired", "AADSTS700027"):
         token(brief, app_id=short.app_id)
     with refused("ClientSecretCredential with a secret that has expired", "AADSTS7000222"):
