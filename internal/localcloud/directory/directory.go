@@ -66,6 +66,7 @@ type User struct {
 type Group struct {
 	ID                 string    `json:"id"`
 	DisplayName        string    `json:"displayName"`
+	MailNickname       string    `json:"mailNickname,omitempty"`
 	Members            []string  `json:"members"`
 	IsAssignableToRole bool      `json:"isAssignableToRole,omitempty"` // directory roles may be given to it; fixed when it is made
 	CreatedDateTime    time.Time `json:"createdDateTime"`

@@ -167,6 +167,9 @@ func TestServicePrincipals(t *testing.T) {
 		}
 		inner := group("inner", sp, true)
 		outer := group("outer", inner, false)
+		if named := admin.get("groups?$filter=mailNickname%20eq%20'inner'").is(200).value(); len(named) != 1 || named[0]["id"] != inner || named[0]["mailNickname"] != "inner" {
+			t.Error(named)
+		}
 		admin.post("directoryRoles(roleTemplateId='"+directory.GlobalReader+"')/members/$ref", map[string]any{"@odata.id": "https://h/directoryObjects/" + inner}).is(204)
 		if list := u.get("servicePrincipals/" + sp + "/memberOf").is(200).value(); len(list) != 1 || list[0]["id"] != inner {
 			t.Error(list)

@@ -191,7 +191,7 @@ func encodeGroup(g directory.Group) object {
 	return object{
 		"isAssignableToRole": assignable,
 		"id":                 g.ID, "displayName": g.DisplayName, "createdDateTime": stamp(g.CreatedDateTime), "securityEnabled": true, "mailEnabled": false,
-		"mailNickname": g.ID[:8], "description": nil, "groupTypes": []any{}, "deletedDateTime": nil, "visibility": nil, "mail": nil,
+		"mailNickname": cmp.Or(g.MailNickname, g.ID[:8]), "description": nil, "groupTypes": []any{}, "deletedDateTime": nil, "visibility": nil, "mail": nil,
 	}
 }
 

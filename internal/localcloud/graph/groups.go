@@ -97,7 +97,7 @@ func (c *call) createGroup() error {
 	case in.MailEnabled == nil || *in.MailEnabled || in.SecurityEnabled == nil || !*in.SecurityEnabled:
 		return badRequest("This local cloud has security groups only: securityEnabled is true and mailEnabled is false.")
 	}
-	g := directory.Group{ID: c.s.env.NewID(), DisplayName: in.DisplayName, IsAssignableToRole: in.Assignable}
+	g := directory.Group{ID: c.s.env.NewID(), DisplayName: in.DisplayName, MailNickname: in.MailNickname, IsAssignableToRole: in.Assignable}
 	err := c.write(func(tx replica.Tx) error {
 		g.CreatedDateTime = tx.Now().UTC().Truncate(time.Second)
 		for _, member := range in.Members {
