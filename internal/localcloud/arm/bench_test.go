@@ -49,3 +49,27 @@ func BenchmarkList(b *testing.B) {
 		}
 	}
 }
+
+// What the benchmark shows in time holds in memory too, where it can be asserted.
+func TestAListingDoesNotGrowWithWhatIsElsewhere(t *testing.T) {
+	cost := func(unrelated int) (perRun []float64) {
+		f := newFixture(t)
+		f.write(func(tx replica.Tx) {
+			for i := range unrelated {
+				f.assign(tx, "/subscriptions/"+otherSub, "Reader", fmt.Sprintf("cccccccc-0000-0000-0000-%012d", i), "ServicePrincipal")
+			}
+		})
+		for _, filter := range []string{"principalId+eq+'" + reader + "'", "atScope()", "assignedTo('" + reader + "')"} {
+			r := httptest.NewRequest("GET", "https://arm.test"+rg+assignments+"?api-version=2022-04-01&$filter="+filter, nil)
+			r.Header.Set("Authorization", "Bearer "+f.token(owner, nil))
+			perRun = append(perRun, testing.AllocsPerRun(50, func() { f.ServeHTTP(httptest.NewRecorder(), r) }))
+		}
+		return perRun
+	}
+	few, many := cost(10), cost(4000)
+	for i := range few {
+		if many[i] > few[i]*1.1 {
+			t.Errorf("with 4000 assignments elsewhere a listing allocates %v times, with 10 %v times", many[i], few[i])
+		}
+	}
+}
