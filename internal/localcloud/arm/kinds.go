@@ -138,7 +138,8 @@ func fillRegistry(s *Service, r *Resource) {
 	def(r, "adminUserEnabled", false)
 }
 
-// fillVault sets what Key Vault sets. A vault of these API versions is in access-policy mode unless it says otherwise.
+// fillVault sets what Key Vault sets. A vault is in access-policy mode unless the request or its version, see [call.chooseModel], says
+// otherwise.
 func fillVault(s *Service, r *Resource) {
 	succeeded(s, r)
 	def(r, "enableRbacAuthorization", false)

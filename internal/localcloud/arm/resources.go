@@ -282,6 +282,9 @@ func (s *Service) change(v replica.View, c *call, k kind, body object, next func
 		if r.Body["properties"] == nil {
 			r.Body["properties"] = object{}
 		}
+		if k.Type == vaultType {
+			c.chooseModel(&r, old, found)
+		}
 		if k.Type == vaultType && found && !trusted && trustsRoles(old) != trustsRoles(r) {
 			return s.modelFixed(c, r)
 		}

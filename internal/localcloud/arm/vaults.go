@@ -179,6 +179,15 @@ func trustsRoles(r Resource) bool {
 	return on
 }
 
+// chooseModel is by what a vault goes if the request does not say. Since the version of the API that @azure/arm-keyvault 5 sends, a new
+// vault goes by role assignments and one that exists stays what it is (Microsoft, "Prepare for Key Vault API version 2026-02-01 and
+// later"); what earlier ones leave out means access policies, see [fillVault].
+func (c *call) chooseModel(r *Resource, old Resource, found bool) {
+	if c.param("api-version") >= "2026-02-01" {
+		def(r, "enableRbacAuthorization", !found || trustsRoles(old))
+	}
+}
+
 // modelFixed refuses to change by what a vault goes: whoever could write a vault could give out its secrets that way. It takes the right
 // to assign roles, without a condition (Microsoft, "Provide access to Key Vault with Azure role-based access control", and the status
 // that clients report, 400).

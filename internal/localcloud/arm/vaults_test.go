@@ -89,13 +89,39 @@ func TestWhoMayChangeByWhatAVaultGoes(t *testing.T) {
 		if a := f.as(oid, "PATCH", vaultID, policies).want(t, 400, "InsufficientPermissions"); !strings.HasPrefix(a.message(), "Caller is not allowed to change permission model.") {
 			t.Errorf("%s: %s", name, a.message())
 		}
-		f.as(oid, "PUT", vaultID, vaultBody(nil)).want(t, 400, "InsufficientPermissions") // left out means access policies
+		f.send("PUT", vaultID+"?api-version=2025-05-01", vaultBody(nil), "Bearer "+f.token(oid, nil), false).want(t, 400, "InsufficientPermissions") // left out means access policies
 		f.as(oid, "PUT", vaultID, vaultBody(object{"enableRbacAuthorization": true})).want(t, 200, "")
 		f.as(oid, "PATCH", vaultID, object{"tags": object{"a": "b"}}).want(t, 200, "")
 	}
 	f.as(agent, "PUT", other, vaultBody(object{"enableRbacAuthorization": true})).want(t, 201, "") // a new vault goes by what it says
 	f.as(owner, "PATCH", vaultID, policies).want(t, 200, "")
 	f.as(agent, "PATCH", vaultID, object{"properties": object{"enableRbacAuthorization": true}}).want(t, 400, "InsufficientPermissions")
+}
+
+// Microsoft, "Prepare for Key Vault API version 2026-02-01 and later": the default is of new vaults only.
+func TestWhatAVaultThatDoesNotSayGoesBy(t *testing.T) {
+	f := newFixture(t)
+	put := func(name, version string, properties object) any {
+		a := f.send("PUT", rg+"/providers/Microsoft.KeyVault/vaults/"+name+"?api-version="+version, vaultBody(properties), "Bearer "+f.token(owner, nil), false)
+		return a.properties()["enableRbacAuthorization"]
+	}
+	for _, row := range []struct {
+		name, vault, version string
+		says                 object
+		want                 bool
+	}{
+		{"a new vault of an old version goes by access policies", "kv-old", "2025-05-01", nil, false},
+		{"a new vault of the new version goes by roles", "kv-new", "2026-02-01", nil, true},
+		{"a new vault of the new version may say policies", "kv-says", "2026-02-01", object{"enableRbacAuthorization": false}, false},
+		{"the new version leaves an old vault what it is", "kv-old", "2026-02-01", nil, false},
+		{"the new version leaves a new vault what it is", "kv-new", "2026-02-01", nil, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := put(row.vault, row.version, row.says); got != row.want {
+				t.Errorf("enableRbacAuthorization is %v", got)
+			}
+		})
+	}
 }
 
 // A change that names no identity binds none.

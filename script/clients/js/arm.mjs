@@ -149,7 +149,8 @@ export async function managed() {
 }
 
 export async function vaultsOfARM() {
-  const properties = { tenantId: tenant, sku: { family: "A", name: "standard" }, enableRbacAuthorization: true, enableSoftDelete: true };
+  // What the vault goes by is left out: role assignments, since the version of the API that this client speaks.
+  const properties = { tenantId: tenant, sku: { family: "A", name: "standard" }, enableSoftDelete: true };
   await operation("vaults: createOrUpdate, get, list", async () => {
     await resources.resourceGroups.createOrUpdate("js-vaults", { location });
     const made = await vaults.vaults.createOrUpdate("js-vaults", "js-vault-1", { location, properties });
