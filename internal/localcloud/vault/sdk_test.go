@@ -2,6 +2,12 @@ package vault
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 )
 
@@ -105,6 +112,125 @@ func TestTheSDKKeepsSecrets(t *testing.T) {
 	if _, err := c.RestoreSecret(ctx, azsecrets.RestoreSecretParameters{SecretBackup: b.Value}, nil); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestTheSDKUsesKeys(t *testing.T) {
+	f := keyVault(t)
+	srv := httptest.NewUnstartedServer(f.Of("kv-one"))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	var asked policy.TokenRequestOptions
+	client := func(oid string) *azkeys.Client {
+		c, err := azkeys.NewClient(srv.URL, credential{f, oid, &asked}, &azkeys.ClientOptions{
+			ClientOptions: policy.ClientOptions{Transport: srv.Client(), Retry: policy.RetryOptions{MaxRetries: -1}}, DisableChallengeResourceVerification: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	ctx, c, u := t.Context(), client(admin), client(crypter)
+	made, err := c.CreateKey(ctx, "sdk", azkeys.CreateKeyParameters{Kty: to.Ptr(azkeys.KeyTypeRSA), KeySize: to.Ptr(int32(3072)), KeyAttributes: &azkeys.KeyAttributes{Expires: to.Ptr(time.Now().Add(time.Hour))}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Key.KID.Name() != "sdk" || len(made.Key.KID.Version()) != 32 || len(made.Key.N) != 384 || made.Key.D != nil || len(made.Key.KeyOps) != 6 || !*made.Attributes.Enabled {
+		t.Errorf("made %+v", made.Key)
+	}
+	digest := sha256.Sum256([]byte("a message"))
+	public := &rsa.PublicKey{N: number(made.Key.N), E: int(number(made.Key.E).Int64())}
+	for alg, check := range map[azkeys.SignatureAlgorithm]func(signature []byte) error{
+		azkeys.SignatureAlgorithmRS256: func(s []byte) error { return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], s) },
+		azkeys.SignatureAlgorithmPS256: func(s []byte) error { return rsa.VerifyPSS(public, crypto.SHA256, digest[:], s, nil) },
+	} {
+		signed, err := u.Sign(ctx, "sdk", "", azkeys.SignParameters{Algorithm: &alg, Value: digest[:]}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(signed.Result); err != nil || *signed.KID != *made.Key.KID {
+			t.Errorf("%s: %v", alg, err)
+		}
+		if ok, err := u.Verify(ctx, "sdk", made.Key.KID.Version(), azkeys.VerifyParameters{Algorithm: &alg, Digest: digest[:], Signature: signed.Result}, nil); err != nil || !*ok.Value {
+			t.Errorf("%s: %v", alg, err)
+		}
+	}
+	if _, err := u.Sign(ctx, "sdk", "", azkeys.SignParameters{Algorithm: to.Ptr(azkeys.SignatureAlgorithmRS256), Value: []byte("a message")}, nil); code(err) != "BadParameter" {
+		t.Errorf("got %v", err)
+	}
+	wrap := azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSAOAEP256), Value: []byte("a key")}
+	wrapped, err := u.WrapKey(ctx, "sdk", "", wrap, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrap.Value = wrapped.Result
+	if opened, err := u.UnwrapKey(ctx, "sdk", "", wrap, nil); err != nil || string(opened.Result) != "a key" {
+		t.Errorf("%v", err)
+	}
+	if _, err := u.DeleteKey(ctx, "sdk", nil); code(err) != "Forbidden" {
+		t.Errorf("got %v", err)
+	}
+	if updated, err := c.UpdateKey(ctx, "sdk", "", azkeys.UpdateKeyParameters{KeyOps: []*azkeys.KeyOperation{to.Ptr(azkeys.KeyOperationSign)}}, nil); err != nil || len(updated.Key.KeyOps) != 1 {
+		t.Errorf("%v", err)
+	}
+	if rotated, err := c.RotateKey(ctx, "sdk", nil); err != nil || rotated.Key.KID.Version() == made.Key.KID.Version() || len(rotated.Key.N) != 384 {
+		t.Errorf("%v", err)
+	}
+	n := 0
+	for p := c.NewListKeyPropertiesVersionsPager("sdk", nil); p.More(); {
+		page, err := p.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(page.Value)
+	}
+	if n != 2 {
+		t.Errorf("%d versions", n)
+	}
+	imported, err := c.ImportKey(ctx, "brought", azkeys.ImportKeyParameters{Key: ecJWK(t)}, nil)
+	if err != nil || *imported.Key.Kty != azkeys.KeyTypeEC || imported.Key.D != nil {
+		t.Errorf("%v", err)
+	}
+	backup, err := c.BackupKey(ctx, "brought", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := c.DeleteKey(ctx, "brought", nil); err != nil || d.RecoveryID == nil || d.ScheduledPurgeDate.Before(time.Now()) {
+		t.Errorf("%v", err)
+	}
+	if p, err := c.NewListDeletedKeyPropertiesPager(nil).NextPage(ctx); err != nil || len(p.Value) != 1 {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.RecoverDeletedKey(ctx, "brought", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.DeleteKey(ctx, "brought", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.PurgeDeletedKey(ctx, "brought", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// ecJWK is a fresh private key.
+func ecJWK(t *testing.T) *azkeys.JSONWebKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := publicJWK(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &azkeys.JSONWebKey{Kty: to.Ptr(azkeys.KeyTypeEC), Crv: to.Ptr(azkeys.CurveNameP384), X: public.X, Y: public.Y, D: d}
 }
 
 func code(err error) string {

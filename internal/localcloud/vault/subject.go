@@ -86,18 +86,3 @@ func nameValue(text string) (value, next string, err error) {
 	}
 	return b.String()[:solid], text[i:], nil
 }
-
-// printName writes what parseName reads.
-func printName(name pkix.RDNSequence) string {
-	var parts []string
-	for _, set := range name {
-		for _, a := range set {
-			for _, n := range []string{"CN", "SERIALNUMBER", "C", "L", "S", "STREET", "O", "OU", "T", "G", "SN", "DC", "E"} {
-				if text, isText := a.Value.(string); isText && nameTypes(n).Equal(a.Type) {
-					parts = append(parts, n+`="`+strings.NewReplacer(`"`, `""`, `\`, `\\`).Replace(text)+`"`)
-				}
-			}
-		}
-	}
-	return strings.Join(parts, ", ")
-}
