@@ -43,11 +43,11 @@ func metadata(e service.Endpoints) map[string]any {
 	}
 }
 
-// vaultDNS is the suffix that az puts behind a vault's name. All vaults but the first have another port, which a suffix cannot say.
+// vaultDNS is the suffix that az puts behind a vault's name. It names one port, at which the host tells the vault.
 func vaultDNS(e service.Endpoints) string {
 	u, err := url.Parse(e.Vault[DefaultVault])
 	if err != nil || u.Port() == "" {
 		return vaultSuffix
 	}
-	return ".vault.localhost:" + u.Port()
+	return namedSuffix + ":" + u.Port()
 }

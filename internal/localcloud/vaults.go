@@ -26,6 +26,28 @@ func (c *Cloud) vaultGate(name string) gate {
 	return gate{c: c, plane: planeVault, vault: name, next: func(w *world) http.Handler { return w.vaults.Of(name) }}
 }
 
+// named is a vault's port for clients that make a vault's address of its name and a suffix, as az does: the suffix tells one port, so the
+// host tells the vault. Any other host means the vault whose port it is.
+type named struct {
+	c    *Cloud
+	name string
+}
+
+const namedSuffix = ".vault.localhost"
+
+// ServeHTTP implements [http.Handler].
+func (n named) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name := n.name
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	if of, ok := strings.CutSuffix(strings.ToLower(host), namedSuffix); ok && n.c.ends.Load().Vault[of] != "" {
+		name = of
+	}
+	n.c.vaultGate(name).ServeHTTP(w, r)
+}
+
 // vaultPath finds the name of the vault that an ARM path names. Host names are made of it, so it has to be one by Azure's rule too.
 var vaultPath = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.KeyVault/vaults/([a-z](?:-?[a-z0-9]){2,23})/?$`)
 
@@ -41,13 +63,15 @@ func withDoors(c *Cloud, w *world, next http.Handler) http.Handler {
 				return
 			}
 		}
-		next.ServeHTTP(rw, r)
 		if name != "" || r.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(r.URL.Path), "/purge") {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.leaveDoor(name)
-			c.closeDoors(w)
+			defer func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.leaveDoor(name)
+				c.closeDoors(w)
+			}()
 		}
+		next.ServeHTTP(rw, r)
 	})
 }
 
@@ -152,7 +176,7 @@ func (n *network) addDoor(ctx context.Context, c *Cloud, name string, urls map[s
 	}
 	g, port := c.vaultGate(name), l.Addr().(*net.TCPAddr).Port
 	address := net.JoinHostPort(n.host, strconv.Itoa(port))
-	n.doors[name], n.ports.Vaults[name] = n.serve(c, l, g, n.tls), port
+	n.doors[name], n.ports.Vaults[name] = n.serve(c, l, named{c, name}, n.tls), port
 	urls[name], gates[address] = "https://"+address, g
 	return nil
 }

@@ -71,6 +71,15 @@ func (c asker) try(scope, method, address string, body any) (int, map[string]any
 	return resp.StatusCode, answer
 }
 
+// rewrite connects to localhost whatever .localhost name is asked for, as some resolvers do.
+type rewrite struct{ rt http.RoundTripper }
+
+func (w rewrite) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Host, r.URL.Host = r.URL.Host, "localhost:"+r.URL.Port()
+	return w.rt.RoundTrip(r)
+}
+
 const vaultScope = vault.Resource + "/.default"
 
 // newVault makes a vault in which sp-operator may do everything, and returns its URL.
@@ -114,6 +123,12 @@ func TestAVaultThatIsMadeHasADataPlaneUntilItIsPurged(t *testing.T) {
 		if got := inProcess.do(vaultScope, "GET", address+"/secrets/s?api-version=7.4", nil); got["value"] != "v" {
 			t.Errorf("got %v", got)
 		}
+	}
+	// az makes the address of a vault of its name and one suffix.
+	suffix := vaultDNS(c.Endpoints())
+	overHost := asker{t, http.RoundTripper(rewrite{hc.Transport}), sp.cred}
+	if got := overHost.do(vaultScope, "GET", "https://kv-new"+suffix+"/secrets/s?api-version=7.4", nil); got["value"] != "v" || !strings.HasPrefix(got["id"].(string), "https://kv-new"+suffix+"/secrets/s/") {
+		t.Errorf("got %v", got)
 	}
 	if again := newVault(sp, c, "kv-new"); again != at {
 		t.Errorf("changed, it moves to %q", again)

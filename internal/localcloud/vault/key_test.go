@@ -208,6 +208,7 @@ func TestWhatAKeyRefuses(t *testing.T) {
 		{"an EC key that encrypts", "POST", "/keys/o/create", object{"kty": "EC", "key_ops": []string{"encrypt"}}, 400, "BadParameter", "", "encrypt"},
 		{"an EC key that is told to encrypt later", "PATCH", "/keys/e", object{"key_ops": []string{"encrypt"}}, 400, "BadParameter", "", "encrypt"},
 		{"a key that can be released", "POST", "/keys/o/create", object{"kty": "RSA", "release_policy": object{}}, 400, "NotSupported", "", ""},
+		{"a rotation policy", "GET", "/keys/k/rotationpolicy", nil, 404, "NotFound", "", ""},
 		{"an unknown operation", "POST", "/keys/k/smash", object{}, 404, "NotFound", "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

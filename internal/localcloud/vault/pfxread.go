@@ -31,7 +31,7 @@ var (
 )
 
 // maxIterations bounds what a file may cost to read; writers take some thousands.
-const maxIterations = 2_000_000
+const maxIterations = 600_000
 
 type encryptedData struct {
 	Version int

@@ -90,6 +90,8 @@ func (s *Service) routeKey(v replica.View, c *call) (reply, effect) {
 		return rep, do
 	}
 	switch {
+	case len(c.path) == 3 && strings.EqualFold(c.path[2], "rotationpolicy"):
+		return s.unknown(c), nil // and no version
 	case c.at(http.MethodPost, "keys", "*", "create"):
 		return s.createKey(v, c)
 	case c.at(http.MethodPut, "keys", "*"), c.at(http.MethodPut, "keys", "*", "*"):
