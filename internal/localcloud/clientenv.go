@@ -45,13 +45,16 @@ const goHint = `# azidentity and the ARM SDK: give them this cloud, and DisableI
 #       cloud.ResourceManager: {Endpoint: os.Getenv("LEASTKEY_ARM"), Audience: os.Getenv("LEASTKEY_ARM")},
 #     },
 #   }
+# azsecrets and azkeys: DisableChallengeResourceVerification: true, as the name of a local vault does not end in vault.azure.net.
 # SSL_CERT_FILE works on Linux; elsewhere give the SDK a Transport whose RootCAs holds that file.
 `
 
 const jsHint = `# @azure/identity: {disableInstanceDiscovery: true}; ARM clients: {endpoint: process.env.LEASTKEY_ARM, credentialScopes: process.env.LEASTKEY_ARM + "/.default"}
+# @azure/keyvault-secrets and its like: {disableChallengeResourceVerification: true}
 `
 
 const pythonHint = `# azure.identity: disable_instance_discovery=True; ARM clients: base_url=os.environ["LEASTKEY_ARM"], credential_scopes=[os.environ["LEASTKEY_ARM"] + "/.default"]
+# azure.keyvault: verify_challenge_resource=False
 `
 
 // vars exports the standard variables of the SDKs.
