@@ -18,6 +18,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/front/cli"
+	"github.com/leastkey/leastkey/internal/work/migrate"
 	"github.com/leastkey/leastkey/internal/work/provision"
 )
 
@@ -32,6 +33,7 @@ type Hooks struct {
 	Ledger    func(control.Ledger) control.Ledger
 	Keys      func(provision.Keystore) provision.Keystore
 	Env       func(provision.EnvFile) provision.EnvFile
+	Files     func(migrate.Files) migrate.Files
 }
 
 // App is the program, before it knows where to work.
@@ -52,12 +54,15 @@ func Main(args []string) int {
 // Run runs one command line.
 func (a *App) Run(ctx context.Context, args []string) int {
 	return cli.Run(ctx, args, a.Streams, cli.World{
-		Open:    func(ctx context.Context, t api.Target) (cli.Door, error) { return a.Open(ctx, t) },
-		Up:      a.up,
-		Cloud:   localCloud{a},
-		Init:    a.initialise,
-		Login:   a.login,
-		Doctor:  a.doctor,
+		Open:   func(ctx context.Context, t api.Target) (cli.Door, error) { return a.Open(ctx, t) },
+		Up:     a.up,
+		Cloud:  localCloud{a},
+		Init:   a.initialise,
+		Login:  a.login,
+		Doctor: a.doctor,
+		ProvisionerToken: func(ctx context.Context, t api.Target, stateFile, scope string) (api.Token, error) {
+			return a.provisionerToken(ctx, provisionerToken{target: t, stateFile: stateFile, scope: scope})
+		},
 		Version: versionOf(),
 	})
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/leastkey/leastkey/internal/record/specfile"
 	"github.com/leastkey/leastkey/internal/record/sqlite"
 	"github.com/leastkey/leastkey/internal/record/state"
+	"github.com/leastkey/leastkey/internal/work/migrate"
 	"github.com/leastkey/leastkey/internal/work/observe"
 	"github.com/leastkey/leastkey/internal/work/provision"
 	"github.com/leastkey/leastkey/internal/world/arm"
@@ -194,15 +195,16 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 		env = a.Hooks.Env(env)
 	}
 	observer := &observe.Observer{Graph: world.graph, ARM: world.arm, Keys: keys, Env: readEnv(p.base), Roles: p.roles, Settle: p.settle}
-	prov := provision.New(provision.Config{
+	base := provision.Config{
 		Graph: world.graph, ARM: world.arm, Keys: keys, Login: world.login, Env: env, Memory: mem.state, Roles: p.roles,
 		Generate: func(bits int) (crypto.Signer, error) { return keystore.Generate(bits) },
 		Certify:  certify, Settle: p.settle, Quiet: p.quiet,
-	})
+	}
 	return control.New(control.Config{
 		Where: p.where, Spec: p.spec, SpecError: p.specErr, Roles: p.roles, Actor: actor() + " (" + p.operator + ")",
-		State: mem.state, Journal: mem.journal, Ledger: mem.ledger, Observer: observer, Provision: prov, Adopt: world.graph,
-		Caller: world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
+		State: mem.state, Journal: mem.journal, Ledger: mem.ledger, Observer: observer, Provision: provision.New(base), Adopt: world.graph,
+		Provisioner: a.provisionerParts(p, t, world, base),
+		Caller:      world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
 		Close: func() error { p.close(); return db.Close() },
 	}), nil
 }
@@ -291,6 +293,9 @@ type outside struct {
 	login  provision.Login
 	token  func(context.Context, string, crypto.Signer, []byte, string) (api.Token, error)
 	caller func(context.Context) (api.Caller, error)
+
+	graphLogin provision.Login // as login, for Graph: what the Provisioner's permissions are seen in
+	legacy     migrate.Secret
 }
 
 func (a *App) world(p *place, _ provision.Keystore) (outside, error) {
@@ -320,6 +325,16 @@ func (a *App) world(p *place, _ provision.Keystore) (outside, error) {
 			return api.Caller{}, err
 		}
 		return token.Who(t.Value)
+	}
+	w.graphLogin = func(ctx context.Context, appID string, key crypto.Signer, der []byte) (api.Caller, error) {
+		t, err := w.token(ctx, appID, key, der, p.ends.GraphScope)
+		if err != nil {
+			return api.Caller{}, err
+		}
+		return token.Who(t.Value)
+	}
+	w.legacy = func(ctx context.Context, appID string, v secret.Value) (bool, string, error) {
+		return tokens.LegacySecret(ctx, p.tenant, appID, v, p.ends.GraphScope)
 	}
 	w.caller = func(ctx context.Context) (api.Caller, error) { return callers(ctx, cred, p) }
 	return w, nil

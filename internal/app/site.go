@@ -110,6 +110,21 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // localSite is the local cloud that runs in the folder.
 func (a *App) localSite(ctx context.Context, dir string) (*site, localcloud.Run, error) {
+	s, run, err := a.localNetwork(ctx, dir)
+	if err != nil {
+		return nil, run, err
+	}
+	settle, lifetime, err := localTimes(ctx, run)
+	if err != nil {
+		s.close()
+		return nil, run, err
+	}
+	s.settle, s.quiet, s.lifetime = settle, settle, lifetime
+	return s, run, nil
+}
+
+// localNetwork is the local cloud as far as its run file tells: enough to ask it for a token, and no request.
+func (a *App) localNetwork(ctx context.Context, dir string) (*site, localcloud.Run, error) {
 	run, err := localcloud.ReadRun(ctx, dir)
 	if err != nil {
 		return nil, run, localError(err)
@@ -122,13 +137,8 @@ func (a *App) localSite(ctx context.Context, dir string) (*site, localcloud.Run,
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 32,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, ResponseHeaderTimeout: time.Minute,
 	}
-	settle, lifetime, err := localTimes(ctx, run)
-	if err != nil {
-		return nil, run, err
-	}
 	s := &site{
 		cloud: agent.Local, instance: run.Instance, tenant: run.TenantID, dir: dir, close: t.CloseIdleConnections,
-		settle: settle, quiet: settle, lifetime: lifetime,
 		operators: func() (map[string]testOperator, error) { return testOperators(localcloud.ReadOperators(run)) },
 	}
 	s.ends = localEndpoints(run.Endpoints.Login, run.Endpoints.Graph, run.Endpoints.ARM)

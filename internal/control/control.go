@@ -13,6 +13,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/domain/role"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/observe"
@@ -161,10 +162,10 @@ func (d *Door) VerifyLedger(ctx context.Context) (api.LedgerVerdict, error) {
 	return d.c.Ledger.Verify(ctx)
 }
 
-// State lists every record. An agent that was revoked has left only its name, and is not one any more.
+// State lists the record of every agent; the Provisioner is none. An agent that was revoked has left only its name, and is not one any more.
 func (d *Door) State(ctx context.Context) ([]agent.Record, error) {
 	all, err := d.c.State.Agents(ctx)
-	return slices.DeleteFunc(all, func(r agent.Record) bool { return r.Blank() }), err
+	return slices.DeleteFunc(all, func(r agent.Record) bool { return r.Blank() || r.Agent == provisioner.Name }), err
 }
 
 // Token asks for a token as the agent, with its own key: no operator is involved.

@@ -11,6 +11,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 )
 
 // Plan looks and decides, and changes nothing. Where the plan must not go on, the answer holds its blockers and comes with an error.
@@ -94,7 +95,7 @@ func (d *Door) Status(ctx context.Context, name string) ([]api.AgentStatus, erro
 	}
 	var out []api.AgentStatus
 	for _, rec := range all {
-		if name != "" && rec.Agent != name {
+		if (name != "" && rec.Agent != name) || rec.Agent == provisioner.Name {
 			continue
 		}
 		if open, err := d.c.Journal.Open(ctx, rec.Agent); rec.Blank() && open == nil && err == nil {

@@ -123,11 +123,7 @@ func (w *errand) resume(ctx context.Context, open agent.Run) (bool, error) {
 	case open.Plan.Instance != at.Instance || !strings.EqualFold(open.Plan.Tenant, at.TenantID):
 		return true, w.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run about the Provisioner stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
 	case w.req.Verb == provisioner.Rollback && open.Verb == provisioner.Migrate:
-		entries, err := w.c.Journal.Entries(ctx, open.ID)
-		if err != nil {
-			return true, err
-		}
-		return true, w.takeBack(ctx, open, entries)
+		return true, w.takeBack(ctx, open)
 	case open.Verb != w.req.Verb:
 		return true, w.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a "+string(open.Verb)+" of the Provisioner stopped midway", unfinished(open.Verb)))
 	case !api.Pins(w.req.Digest, open.Digest):
@@ -299,7 +295,7 @@ func (w *errand) carryOut(ctx context.Context, plan agent.Plan) error {
 	if jerr != nil || provisioner.Deleted(run, entries) {
 		return errors.Join(err, jerr)
 	}
-	if back := w.takeBack(ctx, run, entries); back != nil {
+	if back := w.takeBack(ctx, run); back != nil {
 		return fmt.Errorf("%w; and it could not be taken back yet: %w", err, back)
 	}
 	return &fault.Error{Code: fault.Refused, Op: "nothing was deleted, and everything was put back", Err: cause(err), Hint: fault.Hint(err)}
@@ -354,7 +350,13 @@ func (w *errand) run(ctx context.Context, run agent.Run, start bool) error {
 	if err != nil {
 		return err
 	}
-	return w.c.Journal.Finish(ctx, run.ID, agent.RunDone)
+	if err := w.c.Journal.Finish(ctx, run.ID, agent.RunDone); err != nil {
+		return err
+	}
+	if m := w.report.Migrated; m != nil && len(m.Places) > 0 {
+		return fault.New(fault.Stopped, fmt.Sprintf("the secret is still in %d place(s) on this machine", len(m.Places)), "look at each, then run leastkey provisioner migrate again with --edit FILE; the secret itself is dead")
+	}
+	return nil
 }
 
 // migrated gathers what a migration has done.
@@ -388,7 +390,7 @@ func (w *errand) migrated(run agent.Run, out job.Outcome) {
 }
 
 // takeBack unwinds a migration that has deleted nothing, or explains what cannot come back.
-func (w *errand) takeBack(ctx context.Context, run agent.Run, entries []agent.Entry) error {
+func (w *errand) takeBack(ctx context.Context, run agent.Run) error {
 	if err := w.settle(ctx, run); err != nil {
 		return err
 	}
@@ -399,7 +401,8 @@ func (w *errand) takeBack(ctx context.Context, run agent.Run, entries []agent.En
 	if w.seen, err = w.parts.Migrate.Observe(ctx, w.spec(), rec, migrate.Ask{StateFile: w.where.State}); err != nil {
 		return err
 	}
-	if entries, err = w.c.Journal.Entries(ctx, run.ID); err != nil { // settling has ended some
+	entries, err := w.c.Journal.Entries(ctx, run.ID) // settling has ended some
+	if err != nil {
 		return err
 	}
 	plan := provisioner.RollbackPlan(w.spec(), w.seen, w.options(), run, entries)

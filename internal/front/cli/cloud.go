@@ -196,7 +196,7 @@ func (c *command) cloudEnv() *cobra.Command {
 that is a secret of this local cloud. It gives tokens of the identities that the resource has at that moment.`,
 		Example: `  eval "$(leastkey cloud env --for az)"
   eval "$(leastkey cloud env --for go --resource /subscriptions/…/providers/Microsoft.App/containerApps/bot)"`,
-		Args:    none,
+		Args: none,
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			if !slices.Contains(clients, client) {
 				return usage(didYouMean(role.Nearest(client, clients), ""), "--for %q is not one of %s", client, strings.Join(clients, ", "))

@@ -154,8 +154,17 @@ func (d *fakeDoor) Ledger(_ context.Context, limit int) ([]api.LedgerEntry, erro
 	return d.entries, d.err
 }
 func (d *fakeDoor) VerifyLedger(context.Context) (api.LedgerVerdict, error) { return d.verdict, d.err }
-func (d *fakeDoor) State(context.Context) ([]agent.Record, error)           { return d.records, d.err }
-func (d *fakeDoor) Close() error                                            { d.closed = true; return nil }
+func (d *fakeDoor) Provisioner(_ context.Context, r api.ProvisionerRequest, _ func(api.Event)) (api.ProvisionerReport, error) {
+	return api.ProvisionerReport{Verb: r.Verb}, d.err
+}
+func (d *fakeDoor) ProvisionerStatus(context.Context, api.ProvisionerRequest) (api.ProvisionerReport, error) {
+	return api.ProvisionerReport{Verb: "status"}, d.err
+}
+func (d *fakeDoor) ProvisionerAdopt(context.Context, api.ProvisionerRequest, string, func(agent.Application) (bool, error)) (api.ProvisionerReport, error) {
+	return api.ProvisionerReport{Verb: "adopt"}, d.err
+}
+func (d *fakeDoor) State(context.Context) ([]agent.Record, error) { return d.records, d.err }
+func (d *fakeDoor) Close() error                                  { d.closed = true; return nil }
 
 // fakeCloud is a local cloud that is always ready at once.
 type fakeCloud struct {

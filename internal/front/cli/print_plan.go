@@ -5,6 +5,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 )
 
 // effect is what a step does to the world, as a mark and a word: never the mark or its colour alone.
@@ -20,11 +21,13 @@ func effectOf(s agent.Step) effect {
 		return destroy
 	}
 	switch s.Action {
-	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole:
+	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole,
+		provisioner.DeclarePermissions, provisioner.GrantPermission, provisioner.BackUp:
 		return effect{"+", "create", green}
-	case agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget:
+	case agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget, agent.RetireLater,
+		provisioner.PinPermissions, provisioner.WriteState, provisioner.RestoreState, provisioner.PromoteKey, provisioner.RestoreKey, provisioner.ImportKey:
 		return effect{"~", "change", amber}
-	case agent.Login, agent.Verify, agent.ProveDead:
+	case agent.Login, agent.Verify, agent.ProveDead, provisioner.NoPasswords, provisioner.SecretDeadProof, provisioner.ScanSecret:
 		return effect{"=", "prove", plain}
 	}
 	return destroy
@@ -41,7 +44,7 @@ func planes() []struct {
 	}{
 		{agent.Graph, "Entra ID (Microsoft Graph, as the operator)"},
 		{agent.ARM, "Azure (Resource Manager, as the operator)"},
-		{agent.Identity, "As the agent itself, with its own key"},
+		{agent.Identity, "As the identity itself, with its own key"},
 		{agent.Here, "On this machine"},
 	}
 }
@@ -57,9 +60,11 @@ func (p *printer) plan(a api.PlanAnswer) {
 		p.planFindings(pl)
 		return
 	}
-	p.styled(bold, "Plan to %s %s on the %s cloud", pl.Verb, pl.Agent, pl.Cloud)
+	p.styled(bold, "Plan to %s %s on the %s cloud", pl.Verb, subject(pl), pl.Cloud)
 	p.item(2, dim, "tenant", 14, pl.Tenant)
-	p.item(2, dim, "subscription", 14, pl.Subscription)
+	if pl.Subscription != "" {
+		p.item(2, dim, "subscription", 14, pl.Subscription)
+	}
 	if a.As.Name != "" {
 		p.item(2, dim, "as", 14, who(a.As))
 	}
@@ -136,7 +141,15 @@ func nothing(pl agent.Plan) string {
 	if pl.Verb == agent.Revoke {
 		return fmt.Sprintf("Nothing to do: %s has no identity left.", pl.Agent)
 	}
-	return fmt.Sprintf("Nothing to do: %s is as the spec says.", pl.Agent)
+	return fmt.Sprintf("Nothing to do: %s is as the spec says.", subject(pl))
+}
+
+// subject is whom a plan is about.
+func subject(pl agent.Plan) string {
+	if pl.Agent == provisioner.Name {
+		return "the Provisioner"
+	}
+	return pl.Agent
 }
 
 // open tells of a run that has begun and not ended.

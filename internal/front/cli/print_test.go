@@ -158,7 +158,7 @@ Azure (Resource Manager, as the operator)
              scope: /subscriptions/1ea57ce1-0000-4000-8000-000000000002/
                     resourceGroups/polyclaw-rg
 
-As the agent itself, with its own key
+As the identity itself, with its own key
   = prove    log in with the certificate
 
 On this machine

@@ -85,7 +85,7 @@ func (c *command) root() *cobra.Command {
 	f.StringVar(&c.target.AgeIdentity, "age-identity", "", "`FILE` with the age identity that opens an age keystore")
 
 	root.AddGroup(&cobra.Group{ID: "job", Title: "The job:"}, &cobra.Group{ID: "see", Title: "Looking:"},
-		&cobra.Group{ID: "local", Title: "The local cloud:"})
+		&cobra.Group{ID: "provisioner", Title: "Agent ID:"}, &cobra.Group{ID: "local", Title: "The local cloud:"})
 	group := func(id string, all ...*cobra.Command) {
 		for _, sub := range all {
 			sub.GroupID = id
@@ -94,6 +94,7 @@ func (c *command) root() *cobra.Command {
 	}
 	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.revoke())
 	group("see", c.doctor(), c.status(), c.token(), c.ledger(), c.state())
+	group("provisioner", c.provisioner())
 	group("local", c.localCloud())
 	root.AddCommand(c.completion(), c.version())
 	root.SetHelpCommand(c.help(root))

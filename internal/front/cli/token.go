@@ -32,6 +32,11 @@ func (c *command) printToken(ctx context.Context, d Door, r api.TokenRequest) er
 	if err != nil {
 		return err
 	}
+	return c.writeToken(t)
+}
+
+// writeToken writes a token and a line end, and nothing else.
+func (c *command) writeToken(t api.Token) error {
 	if t.Value.Empty() {
 		return fault.New(fault.Unknown, "the answer holds no token", "")
 	}

@@ -26,6 +26,8 @@ type World struct {
 	Login func(context.Context, api.LoginRequest) (api.Caller, error)
 	// Doctor checks what has to work before anything else can. A check that fails is a finding; an error means that it could not begin.
 	Doctor func(context.Context, api.Target) ([]finding.Finding, error)
+	// ProvisionerToken gets a token of the Provisioner with nothing but its state file and its key.
+	ProvisionerToken func(ctx context.Context, t api.Target, stateFile, scope string) (api.Token, error)
 	// Version says which leastkey this is.
 	Version api.Version
 }
@@ -48,6 +50,10 @@ type Door interface {
 	VerifyLedger(context.Context) (api.LedgerVerdict, error)
 	// State gives every record, in the order of the agents' names.
 	State(context.Context) ([]agent.Record, error)
+	// Provisioner carries out one of the Provisioner's plans, and may return a report together with an error.
+	Provisioner(context.Context, api.ProvisionerRequest, func(api.Event)) (api.ProvisionerReport, error)
+	ProvisionerStatus(context.Context, api.ProvisionerRequest) (api.ProvisionerReport, error)
+	ProvisionerAdopt(ctx context.Context, r api.ProvisionerRequest, appID string, approve func(agent.Application) (bool, error)) (api.ProvisionerReport, error)
 	Close() error
 }
 

@@ -22,7 +22,7 @@ func (m *Migrate) declare() job.Handler {
 func (m *Migrate) grant() job.Handler {
 	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 		err := m.Graph.GrantRole(ctx, c.With("principal"), c.With("resource"), c.With("role_id"))
-		return agent.Result{Detail: c.With("role"), Evidence: evidence("POST appRoleAssignments", c.With("role"))}, job.Spreading(err)
+		return agent.Result{Evidence: evidence("POST appRoleAssignments", c.With("role"))}, job.Spreading(err)
 	}}
 }
 

@@ -20,14 +20,17 @@ import (
 )
 
 // entry is the keystore name of a generation.
-func entry(c *job.Call, generation string) string {
-	return c.Run.Plan.Tenant + "/" + c.Run.Agent + "#" + generation
+func (p *Provision) entry(tenant, name, generation string) string {
+	if p.Entry != nil {
+		return p.Entry(tenant, name, generation)
+	}
+	return tenant + "/" + name + "#" + generation
 }
 
 // CheckKeystore tells whether keys can be made, before anything else is: it asks for one that cannot exist. A keystore that is locked, or
 // cannot be reached, answers something else than "there is none".
 func (p *Provision) CheckKeystore(ctx context.Context, tenant, name string) error {
-	ref := p.Keys.Ref(tenant + "/" + name + "#" + nonce())
+	ref := p.Keys.Ref(p.entry(tenant, name, nonce()))
 	_, err := p.Keys.Open(ctx, ref)
 	if err == nil || fault.Is(err, fault.NotFound) || unmade(err) {
 		return nil
@@ -51,7 +54,7 @@ func (p *Provision) mintKey() job.Handler {
 	h := job.Handler{
 		Intent: func(_ context.Context, c *job.Call) (map[string]string, error) {
 			id := nonce()
-			return map[string]string{"generation": id, "key": p.Keys.Ref(entry(c, id)).String()}, nil
+			return map[string]string{"generation": id, "key": p.Keys.Ref(p.entry(c.Run.Plan.Tenant, c.Run.Agent, id)).String()}, nil
 		},
 		Done: func(ctx context.Context, c *job.Call) (agent.Result, bool, error) {
 			ref, err := secret.ParseRef(c.Intent["key"])
@@ -80,7 +83,7 @@ func (p *Provision) mintKey() job.Handler {
 			if err != nil {
 				return agent.Result{}, err
 			}
-			ref, err := p.Keys.Create(ctx, entry(c, c.Intent["generation"]), key)
+			ref, err := p.Keys.Create(ctx, p.entry(c.Run.Plan.Tenant, c.Run.Agent, c.Intent["generation"]), key)
 			if err != nil {
 				return agent.Result{}, err
 			}

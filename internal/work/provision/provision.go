@@ -71,7 +71,7 @@ type Memory interface {
 	Agent(ctx context.Context, name string) (agent.Record, error)
 }
 
-// Config is everything that provisioning acts through. Every field is needed.
+// Config is everything that provisioning acts through. Every field but Entry is needed.
 type Config struct {
 	Graph    Graph
 	ARM      ARM
@@ -82,6 +82,8 @@ type Config struct {
 	Roles    role.Catalogue
 	Generate func(bits int) (crypto.Signer, error)
 	Certify  func(key crypto.Signer, commonName string, days int) (der []byte, err error)
+	// Entry names a generation's key in the keystore; nil is tenant/agent#generation.
+	Entry    func(tenant, agent, generation string) string
 	Operator string        // object id, recorded as the creator
 	Settle   time.Duration // how long an absence must last before it is believed
 	Quiet    time.Duration // how long the key credentials of an existing application must stay equal after a change; 10 s on real clouds
