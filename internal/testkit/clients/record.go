@@ -129,6 +129,7 @@ var (
 	guid    = regexp.MustCompile(`[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 	version = regexp.MustCompile(`\b[0-9a-fA-F]{32}\b`)
 	literal = regexp.MustCompile(`'([^']|'')*'`)
+	opaque  = regexp.MustCompile(`/[0-9A-Za-z_-]{43}(/|$)`) // Graph's ids of assignments and grants: base64url of 32 bytes
 )
 
 // line is a request as the record shows it: what is the same in every run. The host is left out, as every plane has its own; of the
@@ -152,7 +153,7 @@ func line(r localcloud.Request) string {
 }
 
 func anonymous(s string) string {
-	return version.ReplaceAllString(guid.ReplaceAllString(s, "{id}"), "{version}")
+	return opaque.ReplaceAllString(version.ReplaceAllString(guid.ReplaceAllString(s, "{id}"), "{version}"), "/{id}$1")
 }
 
 // query is the version, and the shape of what is selected.
