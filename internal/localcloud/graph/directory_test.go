@@ -189,6 +189,25 @@ func TestServicePrincipals(t *testing.T) {
 		if list := admin.get(query("groups", "displayName eq 'INNER'")).is(200).value(); len(list) != 1 {
 			t.Error(list)
 		}
+		check := map[string]any{"groupIds": []string{outer, c.nobody}}
+		for _, at := range []string{"directoryObjects/" + sp, "servicePrincipals/" + sp} {
+			if in := admin.post(at+"/checkMemberGroups", check).is(200).texts(); len(in) != 1 || in[0] != outer {
+				t.Error(at, in)
+			}
+			if in := admin.post(at+"/getMemberGroups", map[string]any{"securityEnabledOnly": true}).is(200).texts(); len(in) != 2 || in[0] != inner || in[1] != outer {
+				t.Error(at, in)
+			}
+		}
+		if in := admin.post("users/nobody@contoso.onmicrosoft.com/checkMemberGroups", check).is(200).texts(); len(in) != 0 {
+			t.Error(in)
+		}
+		admin.post("directoryObjects/"+sp+"/checkMemberGroups", map[string]any{}).is(400)
+		c.user(c.nobody).del("groups/" + inner).is(403)
+		admin.del("groups/" + inner).is(204)
+		admin.get("groups/" + inner).is(404)
+		if list := admin.get("servicePrincipals/" + sp + "/transitiveMemberOf").is(200).value(); len(list) != 0 {
+			t.Error("what a group gave is there after it: ", list)
+		}
 		admin.post("groups", map[string]any{"displayName": "mail", "mailEnabled": true, "mailNickname": "m", "securityEnabled": false}).is(400)
 	})
 }

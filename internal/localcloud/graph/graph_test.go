@@ -238,6 +238,17 @@ func (a answer) list(name string) []map[string]any {
 
 func (a answer) value() []map[string]any { a.t.Helper(); return a.list("value") }
 
+// texts are the elements of a list of texts.
+func (a answer) texts() []string {
+	a.t.Helper()
+	list, _ := a.body["value"].([]any)
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i], _ = v.(string)
+	}
+	return texts
+}
+
 // cert is a self-signed certificate, base64 of DER.
 type cert struct {
 	key *rsa.PrivateKey

@@ -16,6 +16,7 @@ func groupRoutes() []route {
 		{method: "GET", segments: path("groups/$count"), op: "group.read", look: (*call).countGroups},
 		{method: "POST", segments: path("groups"), op: "group.create", look: (*call).lookNewGroup, do: (*call).createGroup},
 		{method: "GET", segments: path("groups/{group}"), op: "group.read", look: (*call).getGroup},
+		{method: "DELETE", segments: path("groups/{group}"), op: "group.delete", look: (*call).lookMembers, do: (*call).deleteGroup},
 		{method: "GET", segments: path("groups/{group}/members"), op: "group.read", look: (*call).listMembers},
 		{method: "POST", segments: path("groups/{group}/members/$ref"), op: "group.members", look: (*call).lookMembers, do: (*call).addMember},
 		{method: "DELETE", segments: path("groups/{group}/members/{member}/$ref"), op: "group.members", look: (*call).lookMembers, do: (*call).removeMember},

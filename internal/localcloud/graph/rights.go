@@ -80,7 +80,8 @@ var rights = map[operation]need{
 		roles: admin},
 	"group.members": {app: "GroupMember.ReadWrite.All Group.ReadWrite.All Directory.ReadWrite.All", scopes: "GroupMember.ReadWrite.All Group.ReadWrite.All Directory.ReadWrite.All Directory.AccessAsUser.All",
 		roles: admin},
-	"group.roles": {app: "RoleManagement.ReadWrite.Directory", scopes: "RoleManagement.ReadWrite.Directory Directory.AccessAsUser.All", roles: roleKeep},
+	"group.delete": {app: "Group.ReadWrite.All", scopes: "Group.ReadWrite.All Directory.AccessAsUser.All", roles: admin},
+	"group.roles":  {app: "RoleManagement.ReadWrite.Directory", scopes: "RoleManagement.ReadWrite.Directory Directory.AccessAsUser.All", roles: roleKeep},
 
 	"directoryRole.read":  {app: "RoleManagement.Read.Directory RoleManagement.ReadWrite.Directory " + readDirectory, scopes: "RoleManagement.Read.Directory RoleManagement.ReadWrite.Directory " + asUser, roles: roleKeep, member: true},
 	"directoryRole.write": {app: "RoleManagement.ReadWrite.Directory", scopes: "RoleManagement.ReadWrite.Directory Directory.AccessAsUser.All", roles: roleKeep},

@@ -182,7 +182,7 @@ func routes() []route {
 	var all []route
 	for _, part := range [][]route{
 		applicationRoutes(), credentialRoutes(), ownerRoutes(), federatedRoutes(), servicePrincipalRoutes(), assignmentRoutes(), grantRoutes(),
-		sponsorRoutes(), inheritRoutes(), deletedItemRoutes(), directoryObjectRoutes(), userRoutes(), groupRoutes(), directoryRoleRoutes(), organizationRoutes(), policyRoutes(), batchRoutes(),
+		sponsorRoutes(), inheritRoutes(), deletedItemRoutes(), directoryObjectRoutes(), userRoutes(), groupRoutes(), memberGroupRoutes(), directoryRoleRoutes(), organizationRoutes(), policyRoutes(), batchRoutes(),
 	} {
 		all = append(all, part...)
 	}
