@@ -38,7 +38,7 @@ type Home struct {
 // docs/design first.
 func Homes() []Home {
 	return []Home{
-		{"filippo.io/age", []string{"world/keystore/agefile"}, "one package encrypts keys"},
+		{"filippo.io/age", []string{"app", "record/statefile", "world/keystore/agefile"}, "one package encrypts keys, one backups; app gives the second its identity"},
 		{"github.com/Azure/azure-sdk-for-go", []string{"world"}, "wire types and SDK errors stop in world"},
 		{"github.com/AzureAD/microsoft-authentication-library-for-go", []string{"world/token"}, "one package asks for tokens"},
 		{"github.com/godbus/dbus", []string{"world/keystore/keychain"}, "one package talks to the session bus"},

@@ -68,7 +68,7 @@ func Root(dir string) (string, error) {
 	}
 }
 
-// Read reads the module below root. It leaves out .git and the folder bin, which holds what was built.
+// Read reads the module below root. It leaves out .git, the folder bin, which holds what was built, and node_modules, which holds what others wrote.
 func Read(root string) (Tree, error) {
 	var t Tree
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
@@ -89,7 +89,7 @@ func Read(root string) (Tree, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		switch {
-		case d.IsDir() && (rel == ".git" || rel == "bin"):
+		case d.IsDir() && (rel == ".git" || rel == "bin" || d.Name() == "node_modules"):
 			return filepath.SkipDir
 		case !d.Type().IsRegular():
 			return nil
