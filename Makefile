@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-# Without cgo the binary is static, and no target needs a C compiler.
+# Without cgo the binary is static, and only soak needs a C compiler.
 export CGO_ENABLED := 0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -17,11 +17,12 @@ SUITES := /internal/testkit/(crash|hostile|witness)$$
 HOSTILE_SEEDS ?= 200
 HOSTILE_FIRST ?= 1
 FUZZTIME      ?= 60s
+SEEDTIME      ?= 600
 SOAKTIME      ?= 600
 
-export FUZZTIME SOAKTIME
+export FUZZTIME SEEDTIME
 
-.PHONY: help build test deps unit witness crash hostile missing lint bench fuzz soak live clean
+.PHONY: help build test deps unit witness crash hostile missing lint bench fuzz seeds soak live clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,8 +63,11 @@ bench: build ## the speed table, beside its targets
 fuzz: ## every fuzzer, one after the other, FUZZTIME each
 	@script/fuzz.sh
 
-soak: ## hostile runs with new seeds for SOAKTIME seconds
-	@script/soak.sh
+seeds: ## hostile runs with new seeds for SEEDTIME seconds
+	@script/seeds.sh
+
+soak: ## real clients side by side on a hostile cloud with a race detector, SOAKTIME seconds; needs a C compiler
+	@script/suite.sh soak go test -count=1 -timeout $$(($(SOAKTIME) + 1800))s -v ./internal/testkit/soak -seconds $(SOAKTIME) -race-build -programs
 
 live: build ## a real tenant; needs LEASTKEY_LIVE_*, see script/live.sh
 	@script/live.sh

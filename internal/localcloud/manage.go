@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 
@@ -25,6 +27,9 @@ type State struct {
 	Instance string           `json:"instance"`
 	Objects  map[string]int   `json:"objects"` // by kind; what lies in the recycle bin is under deletedItems
 	Requests map[string]Count `json:"requests"`
+
+	Goroutines int    `json:"goroutines"`
+	Heap       uint64 `json:"heap_bytes"` // what the last collection of garbage has left
 }
 
 // management is the API by which the cloud is told what to do. It is not part of any cloud that exists. Every request needs the token
@@ -34,7 +39,7 @@ type State struct {
 //	GET   /knobs                          the knobs
 //	PATCH /knobs                          turns those that the document names
 //	GET   /log?since=N[&follow=1]         requests after number N, a JSON line each; follow goes on until the cloud ends
-//	GET   /state                          counts
+//	GET   /state[?collect=1]              counts; collect collects garbage first, so that heap_bytes is of now
 //	POST  /reset                          forgets everything; answers with the new instance
 //	POST  /devicecode/approve             {"user_code", "upn"}: the user enters the code that a device shows
 //	POST  /identities                     {"resource"}: gives an Azure resource its managed-identity endpoint
@@ -63,6 +68,9 @@ func (m management) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /log":
 		m.requests(w, r)
 	case "GET /state":
+		if r.URL.Query().Has("collect") {
+			runtime.GC()
+		}
 		service.JSON(w, http.StatusOK, m.c.State())
 	case "POST /reset":
 		m.reset(w)
@@ -179,7 +187,7 @@ func (m management) identity(w http.ResponseWriter, r *http.Request) {
 	service.JSON(w, http.StatusOK, i.document())
 }
 
-// State counts the directory's objects and the requests.
+// State counts the directory's objects and the requests, and what the process takes.
 func (c *Cloud) State() State {
 	w := c.world.Load()
 	n := map[string]int{}
@@ -193,7 +201,9 @@ func (c *Cloud) State() State {
 		n["oauth2PermissionGrants"] = len(d.PermissionGrants.All(v))
 		n["directoryRoleMembers"] = len(d.RoleMembers.All(v))
 	})
-	return State{Instance: w.instance, Objects: n, Requests: c.Counts()}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return State{Instance: w.instance, Objects: n, Requests: c.Counts(), Goroutines: runtime.NumGoroutine(), Heap: live[0].Value.Uint64()}
 }
 
 func tally[T any](n map[string]int, kind string, all []T, live func(T) bool) {

@@ -67,6 +67,12 @@ func (m *Management) State(ctx context.Context) (State, error) {
 	return s, m.call(ctx, http.MethodGet, "/state", nil, &s)
 }
 
+// Collected is State after a collection of garbage.
+func (m *Management) Collected(ctx context.Context) (State, error) {
+	var s State
+	return s, m.call(ctx, http.MethodGet, "/state?collect=1", nil, &s)
+}
+
 // Reset makes the cloud forget everything.
 func (m *Management) Reset(ctx context.Context) (Health, error) {
 	var h Health

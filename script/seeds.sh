@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the hostile suite with ever new seeds, SOAKBATCH (200) at a time, until SOAKTIME seconds (600) have passed. The first seed is
-# SOAKFIRST, by default one that no earlier soak began with. The last line counts.
+# Runs the hostile suite with ever new seeds, SEEDBATCH (200) at a time, until SEEDTIME seconds (600) have passed. The first seed is
+# SEEDFIRST, by default one that no earlier run began with. The last line counts.
 set -euo pipefail
 
-batch=${SOAKBATCH:-200}
-first=${SOAKFIRST:-$(date +%s)000}
-until=$((SECONDS + ${SOAKTIME:-600}))
+batch=${SEEDBATCH:-200}
+first=${SEEDFIRST:-$(date +%s)000}
+until=$((SECONDS + ${SEEDTIME:-600}))
 began=$first seeds=0 violations=0 failed=0
 
 log=$(mktemp)
@@ -28,5 +28,5 @@ while [ "$SECONDS" -lt "$until" ]; do
 	first=$((first + batch))
 done
 
-echo "soak: $seeds seeds from $began in ${SECONDS}s, $violations violations"
+echo "seeds: $seeds seeds from $began in ${SECONDS}s, $violations violations"
 [ "$failed" -eq 0 ] && [ "$seeds" -gt 0 ]
