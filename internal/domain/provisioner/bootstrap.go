@@ -38,11 +38,11 @@ func BootstrapPlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 		why = ""
 	}
 	p.credential(g, p.usableSlot(), why, agent.ViaOperator, all)
-	if g != nil && !p.unchanged(g) {
-		p.state()
-	}
-	if due {
+	switch {
+	case due:
 		p.older(g.ID, agent.ViaOperator)
+	case g == nil:
+		p.older("", agent.ViaOperator)
 	}
 	p.readBack()
 	return p.plan

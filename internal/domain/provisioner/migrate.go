@@ -32,17 +32,33 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	slot := p.usableSlot()
 	p.holders(passwords)
 	p.expiry()
-	if !dirty && (g != nil || slot) {
+	stale := g != nil && o.File.Exists && !p.unchanged(g) // a state file from a backup, perhaps: readers would find no certificate of the key
+	if !dirty && (g != nil || slot) && !stale {
 		return p.plan // nothing to do
 	}
 	if o.File.HasSecret && !opt.NoBackUp {
 		p.step(agent.Step{ID: stepBackUp, Action: BackUp, Plane: agent.Here, Title: "back up " + o.File.Path + ", encrypted", Why: "for seven days, to an identity in the keystore", With: map[string]string{"file": o.File.Path}})
 	}
-	p.credential(g, slot, why, agent.ViaOperator, nil)
+	p.credential(g, slot, why, agent.ViaOperator, p.held())
+	if stale {
+		p.state()
+	}
 	p.removePasswords()
 	p.readBack()
 	p.purge()
 	return p.plan
+}
+
+// held are the permissions that the service principal has been granted, where that was read: the token of the new certificate must bring
+// them too.
+func (p *planner) held() (roles []string) {
+	for _, r := range p.seen.Offered {
+		if slices.ContainsFunc(p.seen.Granted, func(g Grant) bool { return strings.EqualFold(g.RoleID, r.ID) }) {
+			roles = append(roles, r.Value)
+		}
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
 }
 
 // credential makes sure that a certificate of ours logs in: the recorded one, that of the active slot, or a new one.
@@ -51,6 +67,9 @@ func (p *planner) credential(g *agent.Generation, slot bool, why, via string, ro
 	case g != nil:
 		p.use(g)
 		p.login("$generation", roles)
+		if !p.unchanged(g) {
+			p.state()
+		}
 	case slot:
 		c := p.seen.Slot.Certificate
 		p.step(agent.Step{ID: stepKey, Action: ImportKey, Plane: agent.Here, Title: "record the key of the active slot", Why: "its certificate " + short(c.SHA256) + "… is on the application",
@@ -142,7 +161,7 @@ func (p *planner) removePasswords() {
 			p.step(agent.Step{ID: "remove-password:" + pw.KeyID, Action: agent.RemovePassword, Plane: agent.Graph, Destroys: true,
 				Title: "remove password " + describePassword(pw) + " of the " + strings.TrimSuffix(collection, "s"), Why: "with it anybody is the Provisioner",
 				With:  map[string]string{"collection": collection, "key_id": pw.KeyID, "application": "$application", "principal": "$principal"},
-				After: p.after(stepLogin, stepPromote, stepState), Proof: []string{stepLogin}})
+				After: p.after(stepBackUp, stepLogin, stepPromote, stepState), Proof: []string{stepLogin}})
 		}
 	}
 	remove("applications", p.seen.Application.Passwords)

@@ -23,15 +23,15 @@ func RollbackPlan(s agent.Spec, o Observed, opt Options, run agent.Run, entries 
 	for _, e := range entries {
 		by[e.StepID] = e
 	}
-	if gone := deleted(run, by); len(gone) > 0 {
-		p.forward(gone)
+	if gone := deleted(run, by); len(gone) > 0 || run.Status == agent.RunDone {
+		p.forward(len(gone))
 		return p.plan
 	}
 	p.unwind(run, by)
 	return p.plan
 }
 
-// Deleted tells whether a run has begun to delete passwords, from where only forward is possible.
+// Deleted tells whether a run has begun to delete passwords, or the secret from this machine, from where only forward is possible.
 func Deleted(run agent.Run, entries []agent.Entry) bool {
 	by := map[string]agent.Entry{}
 	for _, e := range entries {
@@ -42,7 +42,7 @@ func Deleted(run agent.Run, entries []agent.Entry) bool {
 
 func deleted(run agent.Run, by map[string]agent.Entry) (titles []string) {
 	for _, s := range run.Plan.Steps {
-		if _, begun := by[s.ID]; begun && s.Action == agent.RemovePassword {
+		if _, begun := by[s.ID]; begun && (s.Action == agent.RemovePassword || s.Action == PurgeSecret) {
 			titles = append(titles, s.Title)
 		}
 	}
@@ -62,7 +62,7 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 	}
 	if e, begun := by[stepPromote]; begun {
 		step(agent.Step{ID: "restore-slot", Action: RestoreKey, Plane: agent.Here, Title: "put the earlier key back into the active slot", Destroys: true,
-			With: map[string]string{"generation": e.Intent["generation"], "displaced": e.Intent["displaced"]}})
+			With: map[string]string{"generation": e.Intent["generation"], "displaced": e.Intent["displaced"], "promoted": by[stepKey].Intent["generation"]}})
 	}
 	key, minted := by[stepKey]
 	if minted && imported(run) {
@@ -72,12 +72,15 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 		return
 	}
 	id := key.Intent["generation"]
-	if g := p.seen.Record.Generation(id); g != nil {
-		for _, c := range p.seen.Application.Certificates {
-			if strings.EqualFold(c.SHA256, g.SHA256) {
-				step(agent.Step{ID: "remove-certificate:" + c.KeyID, Action: agent.RemoveCertificate, Plane: agent.Graph, Title: "remove the certificate of the migration", Destroys: true,
-					With: map[string]string{"application": "$application", "app_id": "$app_id", "key_id": c.KeyID, "sha256": c.SHA256, "expected": keyIDs(p.seen.Application.Certificates), "via": agent.ViaOperator}})
-			}
+	if g := p.seen.Record.Generation(id); g != nil && p.seen.Application != nil {
+		ids := p.keyIDs(*g)
+		// What the journal has seen registered and this observation lacks is on its way to a replica, and would stay for ever.
+		if known := by[stepCertificate].Result.Facts[agent.FactKeyID]; known != "" && len(ids) == 0 {
+			ids = []string{known}
+		}
+		for _, keyID := range ids {
+			step(agent.Step{ID: "remove-certificate:" + keyID, Action: agent.RemoveCertificate, Plane: agent.Graph, Title: "remove the certificate of the migration", Destroys: true,
+				With: map[string]string{"application": "$application", "app_id": "$app_id", "key_id": keyID, "sha256": g.SHA256, "expected": p.expected(), "via": agent.ViaOperator}})
 		}
 	}
 	step(agent.Step{ID: "delete-key:" + id, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(id) + " from the keystore", Destroys: true,
@@ -102,8 +105,12 @@ func imported(run agent.Run) bool {
 const RestoreKey agent.Action = "key.restore"
 
 // forward explains what cannot come back, and goes back to an earlier certificate of ours where there is one.
-func (p *planner) forward(gone []string) {
-	p.find(finding.Warn, "passwords-gone", "can the secret come back?", fmt.Sprintf("no: %d password(s) were deleted, and nobody can make the same again", len(gone)),
+func (p *planner) forward(gone int) {
+	detail := fmt.Sprintf("no: %d password(s) or copies of it were deleted, and nobody can make the same again", gone)
+	if gone == 0 {
+		detail = "the last migration on record is finished and found no secret to delete"
+	}
+	p.find(finding.Warn, "passwords-gone", "can the secret come back?", detail,
 		"you do not need it: work as yourself (az login), and the certificate goes on working")
 	var earlier *agent.Generation
 	for i, g := range p.seen.Record.Generations {
@@ -118,7 +125,7 @@ func (p *planner) forward(gone []string) {
 	p.use(earlier)
 	if !p.registered(*earlier) {
 		p.step(agent.Step{ID: stepCertificate, Action: agent.RegisterCertificate, Plane: agent.Graph, Title: "register the earlier certificate again, until " + earlier.NotAfter.Format(time.DateOnly),
-			With: map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": agent.ViaOperator, "expected": keyIDs(p.seen.Application.Certificates)}})
+			With: map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": agent.ViaOperator, "expected": p.expected()}})
 	}
 	p.login("$generation", nil)
 	p.promote()
