@@ -3,7 +3,6 @@ package provisioner
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
