@@ -40,9 +40,6 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 		p.step(agent.Step{ID: stepBackUp, Action: BackUp, Plane: agent.Here, Title: "back up " + o.File.Path + ", encrypted", Why: "for seven days, to an identity in the keystore", With: map[string]string{"file": o.File.Path}})
 	}
 	p.credential(g, slot, why, agent.ViaOperator, p.held())
-	if stale {
-		p.state()
-	}
 	p.removePasswords()
 	p.readBack()
 	p.purge()
