@@ -14,6 +14,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/world/keystore"
 	"github.com/leastkey/leastkey/internal/world/token"
 )
@@ -34,7 +35,7 @@ func (a *App) doctor(ctx context.Context, t api.Target) ([]finding.Finding, erro
 	all := append([]finding.Finding{a.checkKeystore(ctx, p, t)}, a.checkLeftKeys(ctx, p, t)...)
 	all = append(all, reach(ctx, p)...)
 	all = append(all, a.checkOperator(ctx, p), a.checkLedger(ctx, p, t))
-	return all, nil
+	return append(all, checkCertificates(ctx, p)...), nil
 }
 
 func result(id, question string, err error, pass string) finding.Finding {
@@ -157,6 +158,9 @@ func clock(resp *http.Response) finding.Finding {
 
 func (a *App) checkOperator(ctx context.Context, p *place) finding.Finding {
 	const question = "is the operator logged in to the right tenant?"
+	if p.operator == api.NoOperator {
+		return finding.Finding{ID: "operator", Question: question, Outcome: finding.Skip, Detail: "you asked for none"}
+	}
 	var who api.Caller
 	tokens, err := token.New(token.Config{Authority: p.ends.Login, HTTP: p.transport, Local: p.cloud == agent.Local})
 	if err == nil {
@@ -169,6 +173,36 @@ func (a *App) checkOperator(ctx context.Context, p *place) finding.Finding {
 		err = fault.New(fault.Refused, "the token is of tenant "+who.TenantID+", not "+p.tenant, "log in to the right tenant")
 	}
 	return result("operator", question, err, fmt.Sprintf("%s as %s (%s)", p.operator, who.Name, who.ObjectID))
+}
+
+// checkCertificates looks when the recorded certificates end: of every agent, and of the Provisioner.
+func checkCertificates(ctx context.Context, p *place) []finding.Finding {
+	const id, question = agent.FindExpiry, "do the certificates live long enough?"
+	all, err := recorded(ctx, p.dir)
+	if err != nil {
+		return []finding.Finding{result(id, question, err, "")}
+	}
+	var found []finding.Finding
+	n := 0
+	for _, rec := range all {
+		g := rec.Active()
+		if g == nil {
+			continue
+		}
+		n++
+		remedy := "leastkey rotate " + rec.Agent
+		if rec.Agent == provisioner.Name {
+			remedy = "leastkey provisioner rotate"
+		}
+		if f, soon := agent.Expiry(g.NotBefore, g.NotAfter, time.Now(), remedy); soon {
+			f.Question, f.Detail = question, "that of "+rec.Agent+": "+f.Detail
+			found = append(found, f)
+		}
+	}
+	if n > 0 && len(found) == 0 {
+		found = append(found, finding.Finding{ID: id, Question: question, Outcome: finding.Pass, Detail: fmt.Sprintf("%d recorded, none ends soon", n)})
+	}
+	return found
 }
 
 func (a *App) checkLedger(ctx context.Context, p *place, t api.Target) finding.Finding {

@@ -198,7 +198,7 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 	base := provision.Config{
 		Graph: world.graph, ARM: world.arm, Keys: keys, Login: world.login, Env: env, Memory: mem.state, Roles: p.roles,
 		Generate: func(bits int) (crypto.Signer, error) { return keystore.Generate(bits) },
-		Certify:  certify, Settle: p.settle, Quiet: p.quiet,
+		Certify:  certify, Own: world.own, Settle: p.settle, Quiet: p.quiet,
 	}
 	return control.New(control.Config{
 		Where: p.where, Spec: p.spec, SpecError: p.specErr, Roles: p.roles, Actor: actor() + " (" + p.operator + ")",
@@ -209,8 +209,8 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 	}), nil
 }
 
-// recordedKeys are the keys of the record in a folder; none where there is no record.
-func recordedKeys(ctx context.Context, dir string) (refs []secret.Ref, err error) {
+// recorded are the records in a folder; none where there is no record.
+func recorded(ctx context.Context, dir string) (all []agent.Record, err error) {
 	path := filepath.Join(dir, dbName)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -224,7 +224,12 @@ func recordedKeys(ctx context.Context, dir string) (refs []secret.Ref, err error
 	if err != nil {
 		return nil, err
 	}
-	all, err := st.Agents(ctx)
+	return st.Agents(ctx)
+}
+
+// recordedKeys are the keys of the record in a folder.
+func recordedKeys(ctx context.Context, dir string) (refs []secret.Ref, err error) {
+	all, err := recorded(ctx, dir)
 	for _, rec := range all {
 		for _, g := range rec.Generations {
 			refs = append(refs, g.Ref)
@@ -266,9 +271,9 @@ func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
 	return m, nil
 }
 
-func certify(key crypto.Signer, commonName string, days int) ([]byte, error) {
+func certify(key crypto.Signer, s provision.Subject, days int) ([]byte, error) {
 	// A minute in the past, for services whose clock is behind ours.
-	cert, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: commonName, Days: days, Now: time.Now().Add(-time.Minute)})
+	cert, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: s.CommonName, Organization: s.Organization, Days: days, Now: time.Now().Add(-time.Minute)})
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +299,7 @@ type outside struct {
 	token  func(context.Context, string, crypto.Signer, []byte, string) (api.Token, error)
 	caller func(context.Context) (api.Caller, error)
 
+	own        func(appID string, key crypto.Signer, der []byte) provision.Own
 	graphLogin provision.Login // as login, for Graph: what the Provisioner's permissions are seen in
 	legacy     migrate.Secret
 }
@@ -336,6 +342,7 @@ func (a *App) world(p *place, _ provision.Keystore) (outside, error) {
 	w.legacy = func(ctx context.Context, appID string, v secret.Value) (bool, string, error) {
 		return tokens.LegacySecret(ctx, p.tenant, appID, v, p.ends.GraphScope)
 	}
+	w.own = ownGraph(p, tokens)
 	w.caller = func(ctx context.Context) (api.Caller, error) { return callers(ctx, cred, p) }
 	return w, nil
 }

@@ -19,9 +19,12 @@ import (
 )
 
 // credential is the operator: exactly the one that was named, never a chain. "local" and "local:NAME" are test users of the local cloud,
-// and exist nowhere else.
+// and exist nowhere else. "none" is nobody: an identity may roll its own key without one.
 func (a *App) credential(p *place, tokens *token.Client) (*token.Credential, error) {
 	kind, name, _ := strings.Cut(p.operator, ":")
+	if p.operator == api.NoOperator {
+		return token.Nobody(), nil
+	}
 	if kind != "local" {
 		cfg := token.OperatorConfig{Authority: p.ends.Login, Tenant: p.tenant, HTTP: p.transport, Local: p.cloud == agent.Local}
 		if kind == token.DeviceCode {

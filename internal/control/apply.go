@@ -34,7 +34,15 @@ func (d *Door) Revoke(ctx context.Context, r api.ApplyRequest, events func(api.E
 	return d.change(ctx, r, events)
 }
 
-// change is one apply or revoke.
+// Rotate replaces the agent's key: a new one is registered and proved, then the old one goes, or stays until its overlap ends. While the old
+// certificate is valid the identity does it with its own right, and then it needs no operator ([api.NoOperator]). A rotation that stopped
+// midway is continued with the overlap that it began with.
+func (d *Door) Rotate(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	r.Verb = agent.Rotate
+	return d.change(ctx, r, events)
+}
+
+// change is one apply, rotate or revoke.
 type change struct {
 	*Door
 	agent    *agent.Agent
@@ -143,18 +151,22 @@ func (c *change) recordedAgent(ctx context.Context, unspecified error) (*agent.A
 }
 
 func (c *change) underLock(ctx context.Context) error {
-	who, err := c.Caller(ctx)
-	if err != nil {
+	if err := c.identify(ctx); err != nil {
 		return c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
 	}
-	c.who = who
-	c.c.Provision.Operator = who.ObjectID
+	c.c.Provision.Operator, c.c.Provision.Issued = c.who.ObjectID, c.req.Issued
 	done, err := c.resume(ctx)
 	if err != nil || done {
 		return err
 	}
+	if len(c.req.Issued) > 0 {
+		return c.refuse(ctx, "", fault.New(fault.Usage, "no rotation of "+c.agent.Name+" waits for a certificate", "rotate without --certificate first: where a policy demands an authority's, it stops once the key is made"))
+	}
 	plan, err := c.plan(ctx)
 	if err != nil {
+		return err
+	}
+	if err := c.learn(ctx); err != nil {
 		return err
 	}
 	c.report.Digest, c.report.Findings = plan.Digest(), plan.Findings
@@ -172,6 +184,37 @@ func (c *change) underLock(ctx context.Context) error {
 	return c.run(ctx, agent.Run{ID: newID(), Agent: c.agent.Name, Verb: plan.Verb, Digest: plan.Digest(), Actor: c.c.Actor, Plan: plan, Started: time.Now().UTC(), Status: agent.RunOpen}, true)
 }
 
+// identify finds out who acts. A rotation may go without an operator; nothing else may.
+func (c *change) identify(ctx context.Context) (err error) {
+	if c.alone() {
+		if c.req.Verb != agent.Rotate {
+			return fault.New(fault.Refused, "only a rotation goes without an operator", "name one: --operator az")
+		}
+		return nil
+	}
+	c.who, err = c.Caller(ctx)
+	return err
+}
+
+// learn records the key ids that were seen of certificates of ours: the answer that named one may have been lost, and without an operator
+// nobody could read it.
+func (c *change) learn(ctx context.Context) error {
+	app := c.seen.Application
+	if app == nil || !slices.ContainsFunc(c.seen.Record.Generations, func(g agent.Generation) bool { return g.KeyID == "" }) {
+		return nil
+	}
+	return c.c.State.Update(ctx, c.agent.Name, func(rec *agent.Record) error {
+		for i := range rec.Generations {
+			g := &rec.Generations[i]
+			at := slices.IndexFunc(app.Certificates, func(have agent.Certificate) bool { return strings.EqualFold(have.SHA256, g.SHA256) })
+			if g.KeyID == "" && at >= 0 {
+				g.KeyID = app.Certificates[at].KeyID
+			}
+		}
+		return nil
+	})
+}
+
 // resume ends an open run. It answers true where that was all that was asked.
 func (c *change) resume(ctx context.Context) (bool, error) {
 	open, err := c.c.Journal.Open(ctx, c.agent.Name)
@@ -182,7 +225,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	switch {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
-	case open.Verb == agent.Revoke && c.req.Verb == agent.Apply:
+	case open.Verb == agent.Revoke && c.req.Verb != agent.Revoke:
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
 	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest),
@@ -200,7 +243,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	}
 	c.report.Digest, c.report.Findings = open.Digest, open.Plan.Findings
 	switch err := c.run(ctx, *open, false); {
-	case err != nil && c.req.Verb == agent.Apply && outdated(err):
+	case err != nil && c.req.Verb != agent.Revoke && outdated(err):
 		// What the run made or relied on has gone meanwhile. The next plan sees what there is, and needs an approval of its own.
 		c.report.Steps, c.report.Findings = nil, nil
 		return false, c.settle(ctx, *open)
@@ -212,7 +255,8 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 			"purge it: az rest --method delete --url …/v1.0/directory/deletedItems/"+open.Plan.Facts[agent.FactApplication])
 	}
 	// What has changed since the plan was made is for the next pass, with an approval of its own: a pinned plan has none for it.
-	return c.req.Verb == agent.Revoke || c.req.Plan != nil || c.req.Digest != "", nil
+	// A rotation has rotated: a second pass would rotate once more.
+	return c.req.Verb != agent.Apply || c.req.Plan != nil || c.req.Digest != "", nil
 }
 
 // outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.
@@ -257,7 +301,7 @@ func (c *change) refuse(ctx context.Context, detail string, refusal error) error
 
 // sameWish tells whether the flags ask for what the open plan does.
 func (c *change) sameWish(p agent.Plan) bool {
-	if c.req.Verb == agent.Apply {
+	if c.req.Verb != agent.Revoke {
 		return true
 	}
 	purges := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
@@ -433,7 +477,7 @@ func (c *change) approve(ctx context.Context, plan agent.Plan) error {
 			return c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
 		}
 	}
-	return c.enter(ctx, string(c.req.Verb), c.agent.Name, fmt.Sprintf("plan %s as %s", digest, c.who.Name), nil)
+	return c.enter(ctx, string(c.req.Verb), c.agent.Name, fmt.Sprintf("plan %s as %s", digest, cmp.Or(c.who.Name, "the identity itself")), nil)
 }
 
 func (c *change) runner() *job.Runner {
@@ -483,6 +527,7 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 		c.report.TokensUntil = time.Now().UTC().Add(c.c.Lifetime).Truncate(time.Second)
 		c.report.ApplicationID, c.report.PrincipalID = run.Plan.Facts[agent.FactAppID], run.Plan.Facts[agent.FactPrincipal]
 	}
+	c.report.Rotated = run.Verb == agent.Rotate
 	return c.c.Journal.Finish(ctx, run.ID, agent.RunDone)
 }
 
@@ -537,6 +582,11 @@ func (c *change) finish(ctx context.Context, err error) (api.Report, error) {
 		c.report.ApplicationID, c.report.ObjectID, c.report.PrincipalID, c.report.EnvFile = rec.AppID, rec.ApplicationID, rec.PrincipalID, rec.EnvFile
 		if g := rec.Active(); g != nil {
 			c.report.Key, c.report.NotAfter = g.Ref, g.NotAfter
+		}
+		for _, g := range rec.Generations {
+			if g.Overlapping(time.Now()) && g.RetireAt.After(c.report.OldUntil) {
+				c.report.OldUntil = g.RetireAt
+			}
 		}
 		c.report.Roles = c.roles(rec)
 	}

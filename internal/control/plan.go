@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -52,6 +53,9 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, on
 		}
 		return agent.Withdraw(d.c.Spec, a.Name, seen, agent.RevokeOptions{Options: opt, Purge: r.Purge, All: r.AllAssigned}), seen, nil
 	}
+	if r.Verb == agent.Rotate {
+		return d.rotation(ctx, a, rec, r, opt)
+	}
 	look := d.c.Observer.Agent
 	if only == agent.Graph {
 		look = d.c.Observer.GraphHalf
@@ -62,6 +66,29 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, on
 	}
 	return agent.Diff(d.c.Spec, a.Name, seen, opt), seen, nil
 }
+
+// rotation decides about a rotation, whose overlap is the spec's unless the request says otherwise. Without an operator it rests on the
+// record and the keystore alone.
+func (d *Door) rotation(ctx context.Context, a *agent.Agent, rec agent.Record, r api.PlanRequest, opt agent.Options) (agent.Plan, agent.Observed, error) {
+	rotate := agent.RotateOptions{Options: opt, Overlap: a.Certificate.Overlap, Alone: d.alone()}
+	if r.Overlap != nil {
+		rotate.Overlap = *r.Overlap
+	}
+	var seen agent.Observed
+	var err error
+	if rotate.Alone {
+		seen, err = d.c.Observer.OwnKeys(ctx, rec)
+	} else {
+		seen, err = d.c.Observer.Credentials(ctx, d.c.Spec, a, rec)
+	}
+	if err != nil {
+		return agent.Plan{}, seen, err
+	}
+	return agent.Renew(d.c.Spec, a.Name, seen, rotate), seen, nil
+}
+
+// alone tells whether there is no operator: then only an identity's own key may act.
+func (d *Door) alone() bool { return d.c.Where.Operator == api.NoOperator }
 
 // blocked is the error of a plan that must not go on.
 func blocked(blockers []finding.Finding) error {
@@ -123,13 +150,26 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 		return st, err
 	}
 	st.Open = open
+	now := time.Now()
 	if g := rec.Active(); g != nil {
 		st.Expires = g.NotAfter
+		if f, soon := agent.Expiry(g.NotBefore, g.NotAfter, now, "leastkey rotate "+rec.Agent); soon {
+			st.Findings = append(st.Findings, f)
+		}
 	}
 	if !rec.Provisioned() {
 		return st, nil
 	}
+	for _, g := range rec.Generations {
+		if g.Overlapping(now) {
+			st.Findings = append(st.Findings, finding.Finding{ID: "overlap", Question: "is only one certificate of ours registered?", Outcome: finding.Warn,
+				Detail: "certificate " + g.SHA256 + " was rotated out and stays until " + g.RetireAt.UTC().Format(time.DateTime) + " UTC", Remedy: "the first leastkey apply after that removes it"})
+		}
+	}
 	a, err := d.named(rec.Agent)
+	if g := rec.Active(); err == nil && g != nil {
+		st.Renewal = a.Certificate.RenewalDue(*g)
+	}
 	if err != nil {
 		st.Findings = append(st.Findings, unknown("drift", "is the identity as the spec says?", err))
 		return st, nil
@@ -146,10 +186,14 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 	if g := rec.Active(); g != nil {
 		st.Key = seen.Keys[g.ID]
 	}
-	st.Findings = append(st.Findings, works(st, seen.Now)...)
+	st.Findings = append(st.Findings, works(st)...)
 	plan := agent.Diff(d.c.Spec, a.Name, seen, agent.Options{Roles: d.c.Roles, Tenant: d.c.Where.TenantID, Instance: d.c.Where.Instance})
-	st.Findings = append(st.Findings, plan.Findings...)
-	st.Findings = append(st.Findings, plan.Blockers...)
+	for _, f := range append(plan.Findings, plan.Blockers...) {
+		if f.ID == agent.FindExpiry && has(st.Findings, f.ID) {
+			continue // it says no more
+		}
+		st.Findings = append(st.Findings, f)
+	}
 	if !plan.Empty() {
 		st.Findings = append(st.Findings, finding.Finding{ID: "drift", Question: "is the identity as the spec says?", Outcome: finding.Warn,
 			Detail: fmt.Sprintf("%d steps are pending", len(plan.Steps)), Remedy: "leastkey plan " + a.Name})
@@ -157,8 +201,12 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 	return st, nil
 }
 
-// works is a failure where the agent cannot log in any more: that is more than drift.
-func works(st api.AgentStatus, now time.Time) []finding.Finding {
+func has(all []finding.Finding, id string) bool {
+	return slices.ContainsFunc(all, func(f finding.Finding) bool { return f.ID == id })
+}
+
+// works is a failure where the agent cannot log in any more: that is more than drift. Of an expired certificate [agent.Expiry] tells.
+func works(st api.AgentStatus) []finding.Finding {
 	f := finding.Finding{ID: "key", Question: "can the agent log in?", Outcome: finding.Fail, Remedy: "leastkey apply " + st.Record.Agent}
 	switch g := st.Record.Active(); {
 	case g == nil:
@@ -167,8 +215,6 @@ func works(st api.AgentStatus, now time.Time) []finding.Finding {
 		f.Detail = "its key " + g.Ref.String() + " is no longer in the keystore"
 	case st.Key == agent.KeyMismatched:
 		f.Detail = "key " + g.Ref.String() + " is not its certificate's"
-	case !now.Before(g.NotAfter):
-		f.Detail = "its certificate expired on " + g.NotAfter.Format(time.DateOnly)
 	default:
 		return nil
 	}

@@ -85,9 +85,6 @@ func (w *errand) tell(e api.Event) {
 	}
 }
 
-// alone tells whether there is no operator: then only the Provisioner's own key may act.
-func (w *errand) alone() bool { return w.c.Where.Operator == api.NoOperator }
-
 func (w *errand) refuse(ctx context.Context, detail string, refusal error) error {
 	return w.enter(ctx, w.action(), provisioner.Name, detail, refusal)
 }

@@ -231,16 +231,12 @@ func (d *differ) credentials() {
 		d.register(map[string]string{"generation": active.ID}, "its certificate was removed from the application by somebody")
 	default:
 		d.facts(active)
-		if left := active.NotAfter.Sub(d.seen.Now); left < renewWindow(d.agent, active) {
-			d.find(finding.Warn, "certificate-expiry", "does the certificate live long enough?", fmt.Sprintf("it expires on %s", active.NotAfter.Format(time.DateOnly)), "leastkey rotate "+d.agent.Name)
+		if due := d.agent.Certificate.RenewalDue(*active); d.seen.Now.After(due) {
+			d.find(finding.Warn, FindExpiry, "does the certificate live long enough?", fmt.Sprintf("it expires on %s, and its renewal is due since %s", active.NotAfter.Format(time.DateOnly), due.Format(time.DateOnly)), "leastkey rotate "+d.agent.Name)
 		}
 	}
 	d.foreign()
 	d.orphans(active)
-}
-
-func renewWindow(a *Agent, g *Generation) time.Duration {
-	return time.Duration(float64(g.NotAfter.Sub(g.NotBefore)) * (1 - a.Certificate.RenewAt))
 }
 
 // whyNewKey is "" while the active key can go on.
@@ -261,9 +257,12 @@ func (d *differ) whyNewKey(active *Generation) string {
 }
 
 func (d *differ) registered(g *Generation) bool {
-	return d.seen.Application != nil && slices.ContainsFunc(d.seen.Application.Certificates, func(c Certificate) bool {
-		return strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID)
-	})
+	return d.seen.Application != nil && slices.ContainsFunc(d.seen.Application.Certificates, func(c Certificate) bool { return d.is(c, *g) })
+}
+
+// is tells whether a certificate on the application is the generation's.
+func (d *differ) is(c Certificate, g Generation) bool {
+	return strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID)
 }
 
 // facts names the generation that the plan goes on with.
@@ -311,7 +310,11 @@ func (d *differ) foreign() {
 			if d.overlapping(c) {
 				continue
 			}
-			d.removeCertificate(c, "it is an earlier one of ours")
+			why := "it is an earlier one of ours"
+			if d.retired(c) {
+				why = "it was rotated out, and its overlap has ended"
+			}
+			d.removeCertificate(c, why)
 		case Current:
 			if d.has(stepKey) { // the successor replaces it
 				d.removeCertificate(c, "its successor takes over")
@@ -338,10 +341,14 @@ func (d *differ) foreign() {
 	}
 }
 
-// overlapping tells whether the certificate was rotated out and stays until its overlap ends.
+// overlapping tells whether the certificate was rotated out and stays until its overlap ends; retired, whether that end has come.
 func (d *differ) overlapping(c Certificate) bool {
+	return slices.ContainsFunc(d.rec.Generations, func(g Generation) bool { return g.Overlapping(d.seen.Now) && d.is(c, g) })
+}
+
+func (d *differ) retired(c Certificate) bool {
 	return slices.ContainsFunc(d.rec.Generations, func(g Generation) bool {
-		return g.Overlapping(d.seen.Now) && (strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID))
+		return !g.Active && !g.RetireAt.IsZero() && !d.seen.Now.Before(g.RetireAt) && d.is(c, g)
 	})
 }
 

@@ -28,8 +28,9 @@ type PlanRequest struct {
 	CreateBeside  bool     // create although another application has the display name
 	RemoveForeign []string // SHA-256 of certificates, or key ids of passwords, to be removed
 	Verb          agent.Verb
-	Purge         bool // revoke: from the recycle bin too
-	AllAssigned   bool // revoke: assignments that are not ours too
+	Purge         bool           // revoke: from the recycle bin too
+	AllAssigned   bool           // revoke: assignments that are not ours too
+	Overlap       *time.Duration // rotate: how long the old certificate stays; nil is the spec's
 }
 
 // PlanAnswer is the plan, and the open run that apply would continue.
@@ -47,11 +48,12 @@ type ApplyRequest struct {
 	Plan   *agent.Plan // pinned
 	Digest string      // pinned: apply refuses if the plan now has another
 	Only   agent.Plane // graph or arm; "" is both
+	Issued []byte      // rotate: the DER of a certificate that an authority has issued for the key of a rotation that was stopped
 	// Approve shows the plan to a person; nil, or true for an answer, approves.
 	Approve func(PlanAnswer) (bool, error)
 }
 
-// Report is what apply, up and revoke answer.
+// Report is what apply, up, rotate and revoke answer.
 type Report struct {
 	Agent         string            `json:"agent"`
 	Kind          agent.Kind        `json:"kind"`
@@ -73,6 +75,8 @@ type Report struct {
 	Rest          *agent.Plan       `json:"rest,omitempty"` // what --only left
 	Revoked       bool              `json:"revoked,omitempty"`
 	TokensUntil   time.Time         `json:"tokens_until,omitzero"` // revoke: until when an issued token may live
+	Rotated       bool              `json:"rotated,omitempty"`
+	OldUntil      time.Time         `json:"old_certificate_until,omitzero"` // rotate: until when certificates that were rotated out stay
 	Requests      int               `json:"requests"`
 	CriticalPath  int64             `json:"critical_path_ms"`
 	WallMS        int64             `json:"wall_ms"`
@@ -150,6 +154,7 @@ type AgentStatus struct {
 	Open     *agent.Run        `json:"open,omitempty"`
 	Key      agent.KeyState    `json:"key,omitempty"`
 	Expires  time.Time         `json:"expires,omitzero"`
+	Renewal  time.Time         `json:"renewal_due,omitzero"` // by the spec's renew_at
 	Findings []finding.Finding `json:"findings,omitempty"`
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 )
 
 // Options are what the operator decided beside the spec.
@@ -110,7 +111,7 @@ func (p *planner) identity() {
 		p.block("state-disagrees", "do state file and record agree?", f.Path+" says application "+f.Client+", the record says "+rec.AppID,
 			"find out which is right; the state file decides: correct it, or leastkey provisioner adopt --app-id ID")
 	}
-	if p.known() && p.seen.Application == nil {
+	if p.known() && p.seen.Application == nil && !p.opt.Alone { // without an operator nobody has looked
 		p.block("application-gone", "is the recorded application there?", "application "+p.clientID()+" is not in tenant "+p.opt.Tenant,
 			"restore it within 30 days from the recycle bin; if it is gone for good, remove "+KeyClient+" from "+f.Path+" and bootstrap")
 	}
@@ -140,19 +141,20 @@ func (p *planner) key(reason, via string, roles []string) {
 		With: map[string]string{"days": strconv.Itoa(days), "bits": "2048", "common_name": CommonName, "organization": Organization}, After: p.after(stepBackUp)})
 	with := map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": via}
 	if p.seen.Application != nil {
-		with["expected"] = keyIDs(p.seen.Application.Certificates)
+		with["expected"] = p.expected()
 	}
 	p.step(agent.Step{ID: stepCertificate, Action: agent.RegisterCertificate, Plane: plane(via), Title: "register its certificate, all others kept", With: with, After: p.after(stepApplication, stepKey)})
 	p.login("$generation", roles)
-	if p.seen.Record.Active() != nil || p.seen.Slot.State == agent.KeyPresent {
-		p.step(agent.Step{ID: stepBoth, Action: WriteState, Plane: agent.Here, Title: "write the new certificate beside the old one into " + p.seen.File.Path, Why: "whichever key a reader finds in the active slot, its certificate is there",
-			With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation", "both": "true"}, After: []string{stepLogin}})
-	}
 	p.promote()
 	p.state()
 }
 
+// promote moves a proved key into the active slot.
 func (p *planner) promote() {
+	if p.seen.Record.Active() != nil || p.seen.Slot.State == agent.KeyPresent {
+		p.step(agent.Step{ID: stepBoth, Action: WriteState, Plane: agent.Here, Title: "write the new certificate beside the old one into " + p.seen.File.Path, Why: "whichever key a reader finds in the active slot, its certificate is there",
+			With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation", "both": "true"}, After: []string{stepLogin}})
+	}
 	p.step(agent.Step{ID: stepPromote, Action: PromoteKey, Plane: agent.Here, Title: "put the key into the active slot of the keystore", Why: "what it held is kept beside",
 		With: map[string]string{"generation": "$generation"}, After: p.after(stepLogin, stepBoth)})
 }
@@ -169,7 +171,7 @@ func (p *planner) login(generation string, roles []string) {
 	if len(roles) > 0 {
 		with["roles"] = strings.Join(roles, " ")
 	}
-	after := p.after(stepCertificate, stepPrincipal)
+	after := p.after(stepKey, stepCertificate, stepPrincipal) // an imported key has no step for its certificate
 	for _, s := range p.plan.Steps {
 		if s.Action == GrantPermission {
 			after = append(after, s.ID)
@@ -180,16 +182,7 @@ func (p *planner) login(generation string, roles []string) {
 
 func (p *planner) state() {
 	p.step(agent.Step{ID: stepState, Action: WriteState, Plane: agent.Here, Title: "write ids and certificate into " + p.seen.File.Path, Why: "every other key stays",
-		With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation"}, After: p.after(stepPrincipal, stepPromote)})
-}
-
-func keyIDs(all []agent.Certificate) string {
-	var ids []string
-	for _, c := range all {
-		ids = append(ids, c.KeyID)
-	}
-	slices.Sort(ids)
-	return strings.Join(ids, " ")
+		With: map[string]string{"file": p.seen.File.Path, "app_id": "$app_id", "generation": "$generation"}, After: p.after(stepPrincipal, stepLogin, stepPromote)})
 }
 
 // active is the generation that logs in, if its key and certificate are as they should be; why says what is wrong otherwise.
@@ -211,9 +204,7 @@ func (p *planner) active() (g *agent.Generation, why string) {
 }
 
 func (p *planner) registered(g agent.Generation) bool {
-	return p.seen.Application == nil || slices.ContainsFunc(p.seen.Application.Certificates, func(c agent.Certificate) bool {
-		return strings.EqualFold(c.SHA256, g.SHA256) || (c.SHA256 == "" && c.KeyID == g.KeyID)
-	})
+	return p.seen.Application == nil || len(p.keyIDs(g)) > 0
 }
 
 // use names the generation that the plan goes on with.
@@ -240,24 +231,70 @@ func (p *planner) due(keep string) bool {
 // drop removes one generation's certificate, proves that its key opens nothing, and deletes the key.
 func (p *planner) drop(g agent.Generation, via string) {
 	last := stepLogin
-	if p.registered(g) && g.KeyID != "" {
-		expected := ""
-		if p.seen.Application != nil {
-			expected = keyIDs(p.seen.Application.Certificates)
-		}
-		remove := "remove-certificate:" + g.KeyID
+	if p.seen.Application == nil && g.KeyID == "" {
+		// Whether its certificate is registered, and under which key id, only a reader of the application can tell. Without its record
+		// nobody would know that it is ours.
+		p.find(finding.Warn, "key-id-pending", "is only one certificate of ours registered?", "certificate "+g.SHA256+" may still be there: nobody has seen its key id", "the next run with an operator removes it: leastkey provisioner bootstrap")
+		return
+	}
+	for _, id := range p.keyIDs(g) {
+		remove := "remove-certificate:" + id
 		p.step(agent.Step{ID: remove, Action: agent.RemoveCertificate, Plane: plane(via), Title: "remove certificate " + short(g.SHA256) + "…", Why: "its successor has logged in", Destroys: true,
-			With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": g.KeyID, "sha256": g.SHA256, "expected": expected, "via": via},
+			With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": id, "sha256": g.SHA256, "expected": p.expected(), "via": via},
 			After: p.after(p.lastCredential(), stepLogin, stepState), Proof: []string{stepLogin}})
 		last = remove
-		if p.seen.Keys[g.ID] == agent.KeyPresent {
-			dead := "dead:" + g.ID
-			p.step(agent.Step{ID: dead, Action: agent.ProveDead, Plane: agent.Identity, Title: "prove that the old key opens nothing", With: map[string]string{"app_id": "$app_id", "generation": g.ID}, After: []string{remove}})
-			last = dead
-		}
+	}
+	if last != stepLogin && p.seen.Keys[g.ID] == agent.KeyPresent {
+		dead := "dead:" + g.ID
+		p.step(agent.Step{ID: dead, Action: agent.ProveDead, Plane: agent.Identity, Title: "prove that the old key opens nothing", With: map[string]string{"app_id": "$app_id", "generation": g.ID}, After: []string{last}})
+		last = dead
 	}
 	p.step(agent.Step{ID: "delete-key:" + g.ID, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(g.ID) + " from the keystore", Why: "nothing uses it", Destroys: true,
-		With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: p.after(last, stepState), Proof: []string{stepLogin}})
+		With: map[string]string{"generation": g.ID, "key": p.beside(g).String()}, After: p.after(last, stepLogin, stepState), Proof: []string{stepLogin}})
+}
+
+// keyIDs are the key ids under which the generation's certificate is on the application: as read, or, where nobody may read, as recorded.
+// One that a lost answer has left unrecorded is found by its hash, under whatever key ids it is there.
+func (p *planner) keyIDs(g agent.Generation) (ids []string) {
+	if p.seen.Application == nil {
+		return slices.DeleteFunc([]string{g.KeyID}, func(id string) bool { return id == "" })
+	}
+	for _, c := range p.seen.Application.Certificates {
+		if belongs(c, g) {
+			ids = append(ids, c.KeyID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func belongs(c agent.Certificate, g agent.Generation) bool {
+	return (c.SHA256 != "" && strings.EqualFold(c.SHA256, g.SHA256)) || (c.SHA256 == "" && c.KeyID != "" && c.KeyID == g.KeyID)
+}
+
+// beside is where the key of a generation lies that is not the active one any more. A promotion has moved it out of the slot, or the
+// slot holds another key by now: no plan deletes what the slot holds.
+func (p *planner) beside(g agent.Generation) secret.Ref {
+	if g.Ref.Name == p.opt.Tenant {
+		g.Ref.Name += "#" + g.ID
+	}
+	return g.Ref
+}
+
+// expected are the key ids that a change of the key credentials has to find: those that were seen, without those that earlier steps of
+// the plan remove.
+func (p *planner) expected() string {
+	if p.seen.Application == nil {
+		return ""
+	}
+	var ids []string
+	for _, c := range p.seen.Application.Certificates {
+		if !p.has("remove-certificate:" + c.KeyID) {
+			ids = append(ids, c.KeyID)
+		}
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
 }
 
 // lastCredential orders changes of the key credentials: they are replaced as a whole.
@@ -283,45 +320,28 @@ func (p *planner) readBack() {
 	for _, s := range p.plan.Steps {
 		all = append(all, s.ID)
 	}
-	p.step(agent.Step{ID: stepNone, Action: NoPasswords, Plane: agent.Graph, Title: "read the credentials back until they are as planned", Why: "no password on application and service principal, our certificate, every other as it was",
+	p.step(agent.Step{ID: stepNone, Action: NoPasswords, Plane: agent.Graph, Title: "read the credentials back until they are as planned", Why: "no password on application and service principal, and our certificate",
 		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal", "generation": "$generation"}, After: all})
 }
 
-// expiry warns of certificates that end soon.
+// expiry warns of a certificate that ends soon, and lists those of other machines.
 func (p *planner) expiry() {
-	g := p.seen.Record.Active()
-	if g == nil {
-		return
-	}
-	if f, soon := Expiry(g.NotAfter, p.seen.Now); soon {
-		p.plan.Findings = append(p.plan.Findings, f)
+	if g := p.seen.Record.Active(); g != nil {
+		if f, soon := Expiry(g.NotBefore, g.NotAfter, p.seen.Now); soon {
+			p.plan.Findings = append(p.plan.Findings, f)
+		}
 	}
 	for _, c := range p.seen.Others() {
+		if s := p.seen.Slot.Certificate; s != nil && c.SHA256 != "" && strings.EqualFold(c.SHA256, s.SHA256) {
+			continue // this machine's, though nobody has recorded it
+		}
 		p.find(finding.Warn, "other-certificate", "whose certificates are on the application?", "certificate "+describe(c)+" is not this machine's", "if its machine is gone: leastkey provisioner retire "+c.SHA256)
 	}
 }
 
-// Expiry is the finding of a certificate that ends within 30 days, and a failure within 7; false if it lives longer.
-func Expiry(notAfter, now time.Time) (finding.Finding, bool) {
-	left := notAfter.Sub(now)
-	f := finding.Finding{ID: "certificate-expiry", Question: "does the certificate live long enough?", Outcome: finding.Warn,
-		Detail: "it ends on " + notAfter.Format(time.DateOnly) + ", in " + days(left), Remedy: "leastkey provisioner rotate"}
-	switch {
-	case left <= 0:
-		f.Outcome, f.Detail = finding.Fail, "it ended on "+notAfter.Format(time.DateOnly)
-	case left <= 7*24*time.Hour:
-		f.Outcome = finding.Fail
-	case left > 30*24*time.Hour:
-		return f, false
-	}
-	return f, true
-}
-
-func days(d time.Duration) string {
-	if n := int(d / (24 * time.Hour)); n != 1 {
-		return fmt.Sprintf("%d days", n)
-	}
-	return "1 day"
+// Expiry is [agent.Expiry] for the Provisioner's certificate.
+func Expiry(notBefore, notAfter, now time.Time) (finding.Finding, bool) {
+	return agent.Expiry(notBefore, notAfter, now, "leastkey provisioner rotate")
 }
 
 func describe(c agent.Certificate) string {

@@ -13,9 +13,7 @@ import (
 // otherwise the operator registers the new one. With an overlap the old certificate stays until it is due.
 func RotatePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p := newPlanner(agent.Rotate, s, o, opt)
-	if !opt.Alone {
-		p.identity()
-	}
+	p.identity()
 	if !p.known() {
 		p.block("unknown-application", "which application is the Provisioner?", "none is recorded", "leastkey provisioner bootstrap")
 	}
@@ -38,7 +36,12 @@ func RotatePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 		p.plan.Facts["old_generation"], p.plan.Facts["old_sha256"] = g.ID, g.SHA256
 	}
 	p.expiry()
-	p.displaced()
+	if c := p.seen.Slot.Certificate; g == nil && p.usableSlot() && o.Whose(*c) == agent.Foreign {
+		p.find(finding.Warn, "not-recorded", "whose key is in the active slot?", "one that leastkey has not made: its certificate "+describe(*c)+" stays on the application, and its key beside the new one",
+			"once everything works: leastkey provisioner retire "+c.SHA256)
+	} else {
+		p.displaced()
+	}
 	p.key(why, via, nil)
 	if g != nil && opt.Overlap > 0 {
 		p.step(agent.Step{ID: "retire-later", Action: agent.RetireLater, Plane: agent.Here, Title: "keep the old certificate for " + opt.Overlap.String(), Why: "the overlap that was asked for",
@@ -56,7 +59,7 @@ func RetirePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.identity()
 	g, why := p.active()
 	var found *agent.Certificate
-	if o.Application != nil {
+	if o.Application != nil && opt.SHA256 != "" { // one that Graph does not show has no hash
 		for _, c := range o.Application.Certificates {
 			if strings.EqualFold(c.SHA256, opt.SHA256) {
 				found = &c
@@ -78,7 +81,7 @@ func RetirePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.use(g)
 	p.login("$generation", nil)
 	for _, old := range o.Record.Generations {
-		if strings.EqualFold(old.SHA256, found.SHA256) {
+		if belongs(*found, old) {
 			p.drop(old, agent.ViaKey)
 			p.readBack()
 			return p.plan
@@ -86,7 +89,7 @@ func RetirePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	}
 	p.find(finding.Warn, "other-machine", "whose is it?", "certificate "+describe(*found)+" is not this machine's: whoever uses it stops working", "")
 	p.step(agent.Step{ID: "remove-certificate:" + found.KeyID, Action: agent.RemoveCertificate, Plane: agent.Identity, Title: "remove certificate " + describe(*found), Why: "you asked for it", Destroys: true,
-		With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": found.KeyID, "sha256": found.SHA256, "expected": keyIDs(o.Application.Certificates), "via": agent.ViaKey},
+		With:  map[string]string{"application": "$application", "app_id": "$app_id", "key_id": found.KeyID, "sha256": found.SHA256, "expected": p.expected(), "via": agent.ViaKey},
 		After: []string{stepLogin}, Proof: []string{stepLogin}})
 	p.readBack()
 	return p.plan

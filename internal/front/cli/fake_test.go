@@ -80,6 +80,7 @@ type fakeDoor struct {
 	planned   api.PlanRequest
 	applied   []api.ApplyRequest
 	revoked   []api.ApplyRequest
+	rotated   []api.ApplyRequest
 	adopted   api.AdoptRequest
 	tokenFor  api.TokenRequest
 	limit     int
@@ -118,6 +119,11 @@ func (d *fakeDoor) carry(r api.ApplyRequest, events func(api.Event)) (api.Report
 
 func (d *fakeDoor) Apply(_ context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
 	d.applied = append(d.applied, r)
+	return d.carry(r, events)
+}
+
+func (d *fakeDoor) Rotate(_ context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	d.rotated = append(d.rotated, r)
 	return d.carry(r, events)
 }
 

@@ -30,6 +30,8 @@ func headline(r api.Report) string {
 		return fmt.Sprintf("%s: this half is done, %s left.", r.Agent, plural(len(r.Rest.Steps), "step is", "steps are"))
 	case api.FindingsExit(r.Findings) != api.ExitDone:
 		return fmt.Sprintf("%s is not as it should be; the findings below say why.", r.Agent)
+	case r.Rotated:
+		return fmt.Sprintf("%s logs in with a new key.", r.Agent)
 	case r.Changed && r.ApplicationID == "":
 		return fmt.Sprintf("%s: its roles are assigned; whoever made the other half goes on with leastkey apply.", r.Agent)
 	case !r.Changed:
@@ -54,6 +56,9 @@ func (p *printer) identity(r api.Report) {
 	}
 	if !r.NotAfter.IsZero() {
 		p.field("certificate", "valid until "+when(r.NotAfter))
+	}
+	if !r.OldUntil.IsZero() {
+		p.field("old one", "rotated out, stays registered until "+when(r.OldUntil)+"; the first apply after that removes it")
 	}
 	p.field("env file", r.EnvFile)
 }

@@ -80,7 +80,7 @@ func (c *command) root() *cobra.Command {
 	f.StringVar(&c.cloud, "cloud", "", "`CLOUD` to work on: local, public, usgov or china (default: as the yaml says)")
 	f.StringVar(&c.target.Tenant, "tenant", "", "`TENANT`, its GUID or a domain name (default: as the yaml says)")
 	f.StringVar(&c.target.Subscription, "subscription", "", "`SUBSCRIPTION`, its GUID (default: as the yaml says)")
-	f.StringVar(&c.target.Operator, "operator", "", "`WHOSE` session acts: az, azd, device-code, workload or managed-identity")
+	f.StringVar(&c.target.Operator, "operator", "", "`WHOSE` session acts: az, azd, device-code, workload or managed-identity; none, for a rotation")
 	f.StringVar(&c.target.Keystore, "keystore", "", "`WHERE` keys live: auto, keychain or age:PATH")
 	f.StringVar(&c.target.AgeIdentity, "age-identity", "", "`FILE` with the age identity that opens an age keystore")
 
@@ -92,7 +92,7 @@ func (c *command) root() *cobra.Command {
 			root.AddCommand(sub)
 		}
 	}
-	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.revoke())
+	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.rotate(), c.revoke())
 	group("see", c.doctor(), c.status(), c.token(), c.ledger(), c.state())
 	group("provisioner", c.provisioner())
 	group("local", c.localCloud())

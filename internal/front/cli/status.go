@@ -106,6 +106,9 @@ func (p *printer) agent(s api.AgentStatus) {
 	if !s.Expires.IsZero() {
 		p.field("certificate", "valid until "+when(s.Expires))
 	}
+	if !s.Renewal.IsZero() {
+		p.field("renewal", "due on "+when(s.Renewal)+": leastkey rotate "+r.Agent)
+	}
 	if s.Open != nil {
 		p.open(*s.Open)
 	}
@@ -131,7 +134,11 @@ func (p *printer) record(r agent.Record) {
 		if g.Active {
 			label = "key"
 		}
-		p.field(label, fmt.Sprintf("%s, certificate SHA-256 %s until %s", g.Ref, strings.ToLower(orDash(g.SHA256)), when(g.NotAfter)))
+		text := fmt.Sprintf("%s, certificate SHA-256 %s until %s", g.Ref, strings.ToLower(orDash(g.SHA256)), when(g.NotAfter))
+		if !g.Active && !g.RetireAt.IsZero() {
+			text += "; rotated out, to be removed after " + when(g.RetireAt)
+		}
+		p.field(label, text)
 	}
 	for i, a := range r.Assignments {
 		label := ""

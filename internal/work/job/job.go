@@ -218,6 +218,25 @@ func settled(err error) bool {
 	return fault.Is(err, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict, fault.NotYet)
 }
 
+// WithoutEffect says of a refusal that the step has had no effect at all, although its Do is more than one request: as after the refusal of
+// an atomic one, the next run may begin it anew instead of looking for what an earlier try has left.
+func WithoutEffect(err error) error {
+	if err == nil {
+		return nil
+	}
+	return withoutEffect{err}
+}
+
+type withoutEffect struct{ error }
+
+// Unwrap gives the refusal.
+func (e withoutEffect) Unwrap() error { return e.error }
+
+func without(err error) bool {
+	_, ok := errors.AsType[withoutEffect](err)
+	return ok
+}
+
 // definite tells whether the error says that this try had no effect.
 func definite(err error) bool {
 	return fault.Is(err, fault.Forbidden, fault.Invalid, fault.Refused, fault.NotFound, fault.Conflict, fault.Unauthenticated, fault.Unsupported)
@@ -386,7 +405,7 @@ func (x *execution) carryOut(ctx context.Context, s agent.Step) (agent.Result, e
 	result, unknown, err := x.effect(ctx, h, call)
 	if err != nil {
 		x.doubt(!h.Looks && (unknown || !definite(err)))
-		if h.Atomic && !call.Resumed && !unknown && definite(err) {
+		if (h.Atomic || without(err)) && !call.Resumed && !unknown && definite(err) {
 			if err := x.Journal.Withdraw(ctx, x.run.ID, s.ID); err != nil {
 				return result, fmt.Errorf("write the journal: %w", err)
 			}

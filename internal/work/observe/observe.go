@@ -72,6 +72,20 @@ func (o *Observer) GraphHalf(ctx context.Context, s agent.Spec, a *agent.Agent, 
 	return seen, err
 }
 
+// Credentials is what a rotation rests on: the application, its service principal, and the keys. Nothing in Azure is asked.
+func (o *Observer) Credentials(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record) (agent.Observed, error) {
+	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now(), AzureUnread: true}
+	err := o.agent(ctx, s, a, rec, &seen)
+	return seen, err
+}
+
+// OwnKeys is what a rotation without an operator rests on: the keys alone, since the identity may not read even itself.
+func (o *Observer) OwnKeys(ctx context.Context, rec agent.Record) (agent.Observed, error) {
+	seen := agent.Observed{Record: rec, Keys: map[string]agent.KeyState{}, Now: time.Now()}
+	err := o.keys(ctx, rec, &seen)
+	return seen, err
+}
+
 // Resources reads what the role assignments rest on, and nothing of the identity.
 func (o *Observer) Resources(ctx context.Context, s agent.Spec, a *agent.Agent) (agent.Observed, error) {
 	var seen agent.Observed

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/work/job"
 )
 
@@ -57,10 +59,17 @@ func fresh(c *job.Call) bool {
 	return slices.ContainsFunc(c.Run.Plan.Steps, func(s agent.Step) bool { return s.Action == agent.CreateApplication })
 }
 
+// registerCertificate registers a generation's certificate: as the operator, who writes the whole list, or with the identity's own right
+// (with via=key; see own.go).
 func (p *Provision) registerCertificate() job.Handler {
 	return job.Handler{
 		Intent: func(ctx context.Context, c *job.Call) (map[string]string, error) {
 			intent := map[string]string{"key_id": uuid.NewString()}
+			if c.With("via") == agent.ViaKey {
+				shorter, err := p.shorterOnes(ctx, c)
+				intent["shorter"] = shorter
+				return intent, err
+			}
 			if fresh(c) {
 				return intent, nil
 			}
@@ -72,6 +81,9 @@ func (p *Provision) registerCertificate() job.Handler {
 			return intent, err
 		},
 		Done: func(ctx context.Context, c *job.Call) (agent.Result, bool, error) {
+			if c.With("via") == agent.ViaKey && p.alone() {
+				return agent.Result{}, false, nil // nobody may look; Do knows another way
+			}
 			g, err := p.recorded(ctx, c)
 			if err != nil {
 				return agent.Result{}, false, err
@@ -80,56 +92,100 @@ func (p *Provision) registerCertificate() job.Handler {
 			if err != nil {
 				return agent.Result{}, false, job.Spreading(err)
 			}
-			for _, have := range app.Certificates {
-				if strings.EqualFold(have.SHA256, g.SHA256) {
-					return registered(g, have.KeyID), true, nil
-				}
-			}
-			return agent.Result{}, false, nil
+			r, done := shown(app.Certificates, g)
+			return r, done, nil
 		},
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 			g, err := p.recorded(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}
+			if g, err = p.issued(c, g); err != nil {
+				return agent.Result{}, err
+			}
+			if c.With("via") == agent.ViaKey {
+				return p.addKey(ctx, c, g)
+			}
 			before, err := p.before(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}
-			if i := slices.IndexFunc(before, func(b agent.Certificate) bool { return strings.EqualFold(b.SHA256, g.SHA256) }); i >= 0 {
-				return registered(g, before[i].KeyID), nil // the observation came from a replica that lagged
-			}
-			ours := agent.Certificate{KeyID: c.Intent["key_id"], DisplayName: "leastkey " + c.Run.Agent, DER: g.DER, SHA256: g.SHA256, Type: "AsymmetricX509Cert", Usage: "Verify", Start: g.NotBefore, End: g.NotAfter}
-			keep := slices.DeleteFunc(before, func(b agent.Certificate) bool { return b.KeyID == ours.KeyID })
-			if err := p.Graph.SetCertificates(ctx, c.With("application"), keep, []agent.Certificate{ours}); err != nil {
-				return agent.Result{}, job.Spreading(err)
-			}
-			if !fresh(c) {
-				if err := p.quiet(ctx, c, append(slices.Clone(keep), ours), nil); err != nil {
-					return agent.Result{}, err
-				}
-			}
-			return registered(g, ours.KeyID), nil
+			return p.write(ctx, c, g, before)
 		},
 		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
 			if g := rec.Generation(c.With("generation")); g != nil {
 				g.KeyID = r.Facts[agent.FactKeyID]
+				renew(g, r.Facts)
 			}
 		},
 	}
 }
 
-func registered(g agent.Generation, keyID string) agent.Result {
+// write registers the generation by a PATCH of the whole list, as the operator. Where a policy of the tenant caps the life of certificates,
+// shorter ones of the same key are tried.
+func (p *Provision) write(ctx context.Context, c *job.Call, g agent.Generation, before []agent.Certificate) (agent.Result, error) {
+	if r, there := shown(before, g); there { // the observation came from a replica that lagged
+		return r, nil
+	}
+	id := c.Intent["key_id"]
+	keep := slices.DeleteFunc(before, func(b agent.Certificate) bool { return b.KeyID == id })
+	for {
+		err := p.Graph.SetCertificates(ctx, c.With("application"), keep, []agent.Certificate{credentialOf(c, g, id)})
+		if err == nil {
+			break
+		}
+		if !tooLong(err) || p.byAuthority(c) {
+			return agent.Result{}, unfit(job.Spreading(err))
+		}
+		var next bool
+		if g, next, err = p.shorter(ctx, g, err); !next {
+			return agent.Result{}, err
+		}
+	}
+	if !fresh(c) {
+		if err := p.quiet(ctx, c, append(slices.Clone(keep), credentialOf(c, g, id)), nil); err != nil {
+			return agent.Result{}, err
+		}
+	}
+	return registered(g, id, "PATCH keyCredentials"), nil
+}
+
+func credentialOf(c *job.Call, g agent.Generation, keyID string) agent.Certificate {
+	return agent.Certificate{KeyID: keyID, DisplayName: "leastkey " + c.Run.Agent, DER: g.DER, SHA256: g.SHA256, Type: "AsymmetricX509Cert", Usage: "Verify", Start: g.NotBefore, End: g.NotAfter}
+}
+
+// shown finds the generation among certificates that were read: by its hash, or, where a try that was cut off has registered another
+// certificate of the same key, by the key itself. Nobody else can use such a one.
+func shown(all []agent.Certificate, g agent.Generation) (agent.Result, bool) {
+	if i := slices.IndexFunc(all, func(c agent.Certificate) bool { return strings.EqualFold(c.SHA256, g.SHA256) }); i >= 0 {
+		return registered(g, all[i].KeyID, "GET keyCredentials"), true
+	}
+	for _, c := range all {
+		if other, ok := of(g, c.DER); ok {
+			return registered(other, c.KeyID, "GET keyCredentials"), true
+		}
+	}
+	return agent.Result{}, false
+}
+
+func registered(g agent.Generation, keyID, asked string) agent.Result {
+	id := "key id " + keyID
+	if keyID == "" {
+		id = "key id not seen yet"
+	}
 	return agent.Result{
 		Detail:   "SHA-256 " + g.SHA256[:16] + "…, until " + g.NotAfter.Format(time.DateOnly),
-		Facts:    map[string]string{agent.FactKeyID: keyID},
-		Evidence: evidence("PATCH keyCredentials", "key id "+keyID+", SHA-256 "+g.SHA256),
+		Facts:    map[string]string{agent.FactKeyID: keyID, agent.FactSHA256: g.SHA256, factCertificate: base64.StdEncoding.EncodeToString(g.DER)},
+		Evidence: evidence(asked, id+", SHA-256 "+g.SHA256),
 	}
 }
 
 func (p *Provision) removeCertificate() job.Handler {
 	return job.Handler{
 		Intent: func(ctx context.Context, c *job.Call) (map[string]string, error) {
+			if c.With("via") == agent.ViaKey {
+				return nil, nil
+			}
 			before, err := p.agreed(ctx, c)
 			if err != nil {
 				return nil, err
@@ -138,6 +194,9 @@ func (p *Provision) removeCertificate() job.Handler {
 			return map[string]string{"before": list}, err
 		},
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			if c.With("via") == agent.ViaKey {
+				return p.removeKey(ctx, c)
+			}
 			before, err := p.before(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
@@ -291,6 +350,12 @@ func (p *Provision) login() job.Handler {
 			for i := range rec.Generations {
 				rec.Generations[i].Active = rec.Generations[i].ID == c.With("generation")
 			}
+			// In the same write: between the two an apply would take the old certificate for one that nothing keeps.
+			for _, s := range c.Run.Plan.Steps {
+				if s.Action == agent.RetireLater {
+					retire(rec, s.With["generation"], s.With["overlap"])
+				}
+			}
 		},
 	}
 }
@@ -317,12 +382,32 @@ func (p *Provision) logins(ctx context.Context, c *job.Call, g agent.Generation)
 		if !strings.EqualFold(who.TenantID, c.Run.Plan.Tenant) || (c.Fact(agent.FactPrincipal) != "" && who.ObjectID != c.Fact(agent.FactPrincipal)) {
 			return r, fault.Newf(fault.Conflict, "the token is of principal %s in tenant %s, not of ours", who.ObjectID, who.TenantID)
 		}
+		if err := permitted(c, who.Roles); err != nil {
+			return r, err
+		}
+		if len(who.Roles) > 0 {
+			r.Facts[provisioner.FactPermitted] = strings.Join(who.Roles, " ")
+		}
 		e := evidence("POST token", fmt.Sprintf("login %d: oid %s", n+1, who.ObjectID))
 		e[0].Took = time.Since(began)
 		r.Evidence = append(r.Evidence, e...)
 	}
 	r.Detail = fmt.Sprintf("%d tokens", times)
 	return r, nil
+}
+
+// permitted tells whether the token carries the permissions that the step names. One that this plan has consented to is on its way into
+// the tokens; any other was taken away by somebody.
+func permitted(c *job.Call, have []string) error {
+	missing := slices.DeleteFunc(strings.Fields(c.With("roles")), func(role string) bool { return slices.Contains(have, role) })
+	if len(missing) == 0 {
+		return nil
+	}
+	e := fault.New(fault.Conflict, "the token lacks "+strings.Join(missing, ", "), "the consent was taken away, or never given: leastkey provisioner bootstrap")
+	if slices.ContainsFunc(c.Run.Plan.Steps, func(s agent.Step) bool { return s.Action == provisioner.GrantPermission }) {
+		e.Code, e.Hint = fault.NotYet, ""
+	}
+	return e
 }
 
 // refused tells whether the login service has said that this key opens nothing: not that it is away, throttled, or that a clock is wrong.

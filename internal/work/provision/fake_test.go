@@ -67,8 +67,8 @@ func newWorld(t *testing.T) *world {
 	w.prov = provision.New(provision.Config{
 		Graph: w, ARM: w, Keys: w, Login: w.login, Env: nil, Memory: w, Roles: role.Builtin(), Settle: settle, Quiet: quiet, Operator: "operator",
 		Generate: func(bits int) (crypto.Signer, error) { return theKey, w.at("generate") },
-		Certify: func(key crypto.Signer, name string, days int) ([]byte, error) {
-			c, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: name, Days: days, Now: time.Now()})
+		Certify: func(key crypto.Signer, s provision.Subject, days int) ([]byte, error) {
+			c, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: s.CommonName, Organization: s.Organization, Days: days, Now: time.Now()})
 			if err != nil {
 				return nil, err
 			}

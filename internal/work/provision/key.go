@@ -115,7 +115,7 @@ func (p *Provision) certify(c *job.Call, ref secret.Ref, key crypto.Signer) (age
 	if err != nil {
 		return agent.Result{}, err
 	}
-	der, err := p.Certify(key, c.Run.Agent, days)
+	der, err := p.Certify(key, Subject{CommonName: cmp.Or(c.With("common_name"), c.Run.Agent), Organization: c.With("organization")}, days)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -123,13 +123,16 @@ func (p *Provision) certify(c *job.Call, ref secret.Ref, key crypto.Signer) (age
 	return agent.Result{
 		Detail: ref.String(),
 		Facts: map[string]string{agent.FactGeneration: c.Intent["generation"], agent.FactKey: ref.String(), agent.FactSHA256: hex.EncodeToString(sum[:]),
-			"certificate": base64.StdEncoding.EncodeToString(der)},
+			factCertificate: base64.StdEncoding.EncodeToString(der)},
 		Evidence: evidence("reopen "+ref.String(), "certificate "+hex.EncodeToString(sum[:])),
 	}, nil
 }
 
+// factCertificate is the DER of a generation's certificate, in base64.
+const factCertificate = "certificate"
+
 func generation(id string, facts map[string]string) (agent.Generation, error) {
-	der, err := base64.StdEncoding.DecodeString(facts["certificate"])
+	der, err := base64.StdEncoding.DecodeString(facts[factCertificate])
 	if err != nil {
 		return agent.Generation{}, err
 	}
@@ -169,13 +172,35 @@ func (p *Provision) open(ctx context.Context, g agent.Generation) (crypto.Signer
 	return key, nil
 }
 
+// doomed is where the key lies that is to be deleted: where the record has it now, since a promotion may have moved it after the plan was
+// made. An entry that another generation uses is never deleted.
+func (p *Provision) doomed(ctx context.Context, c *job.Call) (secret.Ref, error) {
+	ref, err := secret.ParseRef(c.With("key"))
+	if err != nil {
+		return ref, err
+	}
+	rec, err := p.Memory.Agent(ctx, c.Run.Agent)
+	if err != nil {
+		return ref, err
+	}
+	if g := rec.Generation(c.With("generation")); g != nil {
+		ref = g.Ref
+	}
+	for _, g := range rec.Generations {
+		if g.ID != c.With("generation") && g.Ref == ref {
+			return ref, fault.New(fault.Refused, "key "+ref.String()+" is the one of certificate "+g.SHA256+", which is in use", "this is a fault of leastkey: please report it; nothing was deleted")
+		}
+	}
+	return ref, nil
+}
+
 // FactKeyLeft names a key of which nobody could tell whether it is gone.
 const FactKeyLeft = "key_left"
 
 func (p *Provision) deleteKey() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-			ref, err := secret.ParseRef(c.With("key"))
+			ref, err := p.doomed(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}

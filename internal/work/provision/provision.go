@@ -71,7 +71,23 @@ type Memory interface {
 	Agent(ctx context.Context, name string) (agent.Record, error)
 }
 
-// Config is everything that provisioning acts through. Every field but Entry is needed.
+// Own is the little that an identity may do to its own application without any permission, by proof of possession: the key that signs the
+// proof must have a valid certificate there (Microsoft Graph, "application: addKey" and "application: removeKey").
+//
+// Of AddKey's failures, fault.Unavailable and fault.Unknown say that the effect is unknown, and any other that there was none. RemoveKey
+// answers fault.NotFound where no certificate of that key id is there, or a replica has not heard of it.
+type Own interface {
+	AddKey(ctx context.Context, objectID string, proofKey crypto.Signer, proofDER []byte, add agent.Certificate) (keyID string, err error)
+	RemoveKey(ctx context.Context, objectID, keyID string, proofKey crypto.Signer, proofDER []byte) error
+}
+
+// Subject is whose a certificate says it is. It proves nothing.
+type Subject struct {
+	CommonName   string
+	Organization string // "" leaves it out
+}
+
+// Config is everything that provisioning acts through. Every field but Entry, Own and Issued is needed.
 type Config struct {
 	Graph    Graph
 	ARM      ARM
@@ -81,10 +97,14 @@ type Config struct {
 	Memory   Memory
 	Roles    role.Catalogue
 	Generate func(bits int) (crypto.Signer, error)
-	Certify  func(key crypto.Signer, commonName string, days int) (der []byte, err error)
+	Certify  func(key crypto.Signer, s Subject, days int) (der []byte, err error)
 	// Entry names a generation's key in the keystore; nil is tenant/agent#generation.
-	Entry    func(tenant, agent, generation string) string
-	Operator string        // object id, recorded as the creator
+	Entry func(tenant, agent, generation string) string
+	// Own is Graph as the identity itself, logged in with that key and certificate. Needed where a plan rotates by the identity's right.
+	Own func(appID string, key crypto.Signer, der []byte) Own
+	// Issued is the DER of a certificate that an authority has issued for the key of a rotation that waits for it; nil: leastkey makes it.
+	Issued   []byte
+	Operator string        // object id, recorded as the creator; "" if there is no operator, so that nobody may read an application
 	Settle   time.Duration // how long an absence must last before it is believed
 	Quiet    time.Duration // how long the key credentials of an existing application must stay equal after a change; 10 s on real clouds
 }
@@ -104,6 +124,7 @@ func (p *Provision) Handlers() map[agent.Action]job.Handler {
 		agent.MintKey:             p.mintKey(),
 		agent.RegisterCertificate: p.registerCertificate(),
 		agent.RemoveCertificate:   p.removeCertificate(),
+		agent.RetireLater:         p.retireLater(),
 		agent.RemovePassword:      p.removePassword(),
 		agent.RemoveFederated:     p.removeFederated(),
 		agent.AssignRole:          p.assignRole(),

@@ -69,9 +69,14 @@ func refusal(k call, status int, header http.Header, body []byte, now time.Time)
 	case status == http.StatusBadRequest && (backing || e.Code == "Request_ResourceNotFound"),
 		status == http.StatusForbidden && strings.Contains(e.Message, "must in the local tenant"):
 		f.Code = fault.NotFound
+	// removeKey of one that is not there; whoever rolls their own key may not read, so the text is all there is to go by (seen 2026-08).
+	case status == http.StatusBadRequest && strings.HasPrefix(e.Message, "No key credential found"):
+		f.Code = fault.NotFound
 	case e.Code == "Request_MultipleObjectsWithSameKeyValue": // 409, and 400 for a clash of uniqueName
 		f.Code = fault.Conflict
 	case status == http.StatusForbidden:
+		f.Hint = k.need.hint()
+	case status == http.StatusUnauthorized && e.Code == "Authentication_Unauthorized" && k.need == possession():
 		f.Hint = k.need.hint()
 	case status == http.StatusUnauthorized:
 		f.Hint = "Graph does not accept the token: sign in again, and check tenant and cloud"

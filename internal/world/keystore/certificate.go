@@ -15,9 +15,10 @@ import (
 
 // CertificateOptions describe a self-signed certificate.
 type CertificateOptions struct {
-	CommonName string    // for people; it proves nothing. 1 to 64 characters (ub-common-name of RFC 5280 appendix A.1)
-	Days       int       // how long it is valid; must be positive
-	Now        time.Time // the caller's clock; it becomes NotBefore, cut to the second. Zero is refused
+	CommonName   string    // for people; it proves nothing. 1 to 64 characters (ub-common-name of RFC 5280 appendix A.1)
+	Organization string    // of the subject; "" leaves it out
+	Days         int       // how long it is valid; must be positive
+	Now          time.Time // the caller's clock; it becomes NotBefore, cut to the second. Zero is refused
 }
 
 // Certificate makes the self-signed certificate that is registered with Entra for key. It is not back-dated: a
@@ -36,9 +37,13 @@ func Certificate(key crypto.Signer, o CertificateOptions) (*x509.Certificate, er
 		return nil, fault.New(fault.Invalid, "certificate needs the time at which it begins", "")
 	}
 	begin := o.Now.UTC().Truncate(time.Second)
+	subject := pkix.Name{CommonName: o.CommonName}
+	if o.Organization != "" {
+		subject.Organization = []string{o.Organization}
+	}
 	template := &x509.Certificate{
 		// SerialNumber stays nil: x509 then draws a random one as RFC 5280 4.1.2.2 wants it.
-		Subject:               pkix.Name{CommonName: o.CommonName},
+		Subject:               subject,
 		NotBefore:             begin,
 		NotAfter:              begin.AddDate(0, 0, o.Days),
 		KeyUsage:              x509.KeyUsageDigitalSignature,

@@ -47,6 +47,14 @@ type OperatorConfig struct {
 // seconds, which a cold az on a busy machine needs.
 const patience = time.Minute
 
+// Nobody is the credential where there is no operator: it never has a token, so that what was not meant to go without one stops before its
+// first request.
+func Nobody() *Credential {
+	return newCredential("", time.Now, func(context.Context, string, string) (api.Token, error) {
+		return api.Token{}, fault.New(fault.Unauthenticated, "there is no operator (--operator none)", "only leastkey rotate and leastkey token go without one: name an operator, such as --operator az")
+	})
+}
+
 // Operator is the credential of that kind, and only that: a chain would end in whatever identity happens to lie around, possibly one with
 // more rights. None of the kinds has a secret of ours. Nothing is asked before the first token, except that az or azd is installed.
 func Operator(kind string, cfg OperatorConfig) (*Credential, error) {
