@@ -130,6 +130,12 @@ func (c *Cloud) Call(ctx context.Context, method, path string, body, into any) (
 	return c.send(ctx, method, base+path, token, body, into)
 }
 
+// As sends a request to Graph with somebody else's token.
+func (c *Cloud) As(ctx context.Context, token, method, path string, body, into any) error {
+	_, err := c.send(ctx, method, c.Graph+path, token, body, into)
+	return err
+}
+
 // vaultAudience is what tokens for every Key Vault of the public cloud are for.
 const vaultAudience = "https://vault.azure.net"
 
