@@ -54,7 +54,7 @@ const jsHint = `# @azure/identity: {disableInstanceDiscovery: true}; ARM clients
 `
 
 const pythonHint = `# azure.identity: disable_instance_discovery=True; ARM clients: base_url=os.environ["LEASTKEY_ARM"], credential_scopes=[os.environ["LEASTKEY_ARM"] + "/.default"]
-# azure.keyvault: verify_challenge_resource=False
+# azure.identity before 1.13 says instance_discovery=False; azure.keyvault: verify_challenge_resource=False
 `
 
 // vars exports the standard variables of the SDKs.
