@@ -192,7 +192,7 @@ func (s *soak) language(language string, files map[string]string, program ...str
 		if worked > 0 {
 			return nil
 		}
-		return fmt.Errorf("nothing has worked: %w: %s", err, stderr.String())
+		return errors.Join(errors.New("nothing has worked"), err, errors.New(stderr.String()))
 	}
 }
 

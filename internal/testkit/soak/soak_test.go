@@ -55,6 +55,7 @@ func TestSoak(t *testing.T) {
 
 	s.hangUp()
 	s.calm()
+	s.must(pause(t.Context(), longest)) // until what was written last is seen everywhere
 	s.sweep(t.Context(), time.Now())
 	s.hangUp()
 	end := s.idle(base.Goroutines)
@@ -115,7 +116,7 @@ func (s *soak) weather(ctx context.Context) {
 			k = localcloud.Hostile(day)
 			// Clients that wait for minutes are no load.
 			for _, lag := range []*time.Duration{&k.Lag.Login, &k.Lag.Graph, &k.Lag.ARM, &k.Lag.Vault} {
-				*lag /= 60
+				*lag = min(*lag/60, longest)
 			}
 			k.RetryAfter, k.Latency, k.Jitter = time.Second, 2*time.Millisecond, k.Jitter/20
 		}
@@ -123,6 +124,9 @@ func (s *soak) weather(ctx context.Context) {
 		_ = pause(ctx, each)
 	}
 }
+
+// longest is how long a write takes to spread.
+const longest = 2 * time.Second
 
 func (s *soak) calm() { s.knobs(localcloud.Knobs{}) }
 

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func (s *soak) note(r localcloud.Request) {
 	}
 	agent, _, _ := strings.Cut(r.Agent, "/")
 	s.agents[agent]++
-	if r.Status < 500 || r.Fault != "" {
+	if !unasked(r) {
 		return
 	}
 	violations.Add(1)
@@ -66,6 +67,9 @@ func (s *soak) note(r localcloud.Request) {
 		s.Errorf("VIOLATION: nobody has asked for it: %s, to %s", line, r.Agent)
 	}
 }
+
+// unasked tells whether a request failed on the cloud's side without a knob's doing.
+func unasked(r localcloud.Request) bool { return r.Status >= 500 && r.Fault == "" }
 
 // sample is how much live memory the cloud has at a time, and how many logins it has seen.
 type sample struct {
@@ -102,32 +106,42 @@ func (s *soak) sample(ctx context.Context) []sample {
 // the request log is filling then, which keeps the last 8192 requests. Clients make objects at the rate at which they delete them, but
 // each login leaves what a replay of it is known by until its assertion ends, which may be after the run (RFC 7523 §3, item 7).
 const (
-	slack         = 6 << 20
+	slack         = 2 << 20
 	slackPerLogin = 256
 )
+
+// quarter is the median heap of a quarter of the samples, from 0, and the logins seen by its end.
+func quarter(all []sample, n int) (heap uint64, logins int) {
+	part := slices.Clone(all[n*len(all)/4 : (n+1)*len(all)/4])
+	slices.SortFunc(part, func(a, b sample) int { return cmp.Compare(a.heap, b.heap) })
+	return part[len(part)/2].heap, all[(n+1)*len(all)/4-1].logins
+}
+
+// growth is by how much the heap has grown in the last quarter, and by how much it may.
+func growth(all []sample) (grown, allowed int64) {
+	third, before := quarter(all, 2)
+	fourth, after := quarter(all, 3)
+	return int64(fourth) - int64(third), int64(slack + slackPerLogin*(after-before))
+}
 
 // flat judges the samples. Of a short run there is nothing to judge.
 func (s *soak) flat(all []sample) {
 	if s.load < 30*time.Second {
 		return
 	}
-	quarter := func(n int) (heap uint64, logins int) {
-		part := slices.Clone(all[n*len(all)/4 : (n+1)*len(all)/4])
-		slices.SortFunc(part, func(a, b sample) int { return int(int64(a.heap) - int64(b.heap)) })
-		return part[len(part)/2].heap, all[(n+1)*len(all)/4-1].logins
-	}
 	if len(all) < 8 {
 		s.violate("the cloud was looked at %d times only", len(all))
 		return
 	}
-	third, before := quarter(2)
-	fourth, after := quarter(3)
-	allowed := uint64(slack + slackPerLogin*(after-before))
-	first, _ := quarter(0)
-	second, _ := quarter(1)
-	s.Logf("heap by quarters: %s, %s, %s, %s; of the last, %s more would be too much", mega(first), mega(second), mega(third), mega(fourth), mega(allowed))
-	if fourth > third+allowed {
-		s.violate("memory grows: the heap was %s and is %s", mega(third), mega(fourth))
+	var heaps []string
+	for n := range 4 {
+		heap, _ := quarter(all, n)
+		heaps = append(heaps, mega(heap))
+	}
+	grown, allowed := growth(all)
+	s.Logf("heap by quarters: %s; the last has %.1f MB more than the third, %.1f MB would be too much", strings.Join(heaps, ", "), float64(grown)/1e6, float64(allowed)/1e6)
+	if grown > allowed {
+		s.violate("memory grows: the heap by quarters is %s", strings.Join(heaps, ", "))
 	}
 }
 
