@@ -42,7 +42,7 @@ func BootstrapPlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	case due:
 		p.older(g.ID, agent.ViaOperator)
 	case g == nil:
-		p.older("", agent.ViaOperator)
+		p.older(p.importing(), agent.ViaOperator)
 	}
 	p.readBack()
 	return p.plan
@@ -56,9 +56,7 @@ func (p *planner) bootstrappable(missing []string) {
 	if len(missing) > 0 {
 		p.block("permission-missing", "does Microsoft Graph offer every permission in this tenant?", "not offered: "+strings.Join(missing, ", "), "Agent ID may not be switched on in this tenant; permissions: agent-id-only asks for fewer")
 	}
-	if n := p.passwords(); n > 0 {
-		p.block("passwords", "has the application no password?", fmt.Sprintf("it has %d", n), "leastkey provisioner migrate removes them once a certificate works")
-	}
+	p.noPasswords()
 	if p.seen.File.HasSecret {
 		p.block("secret-on-disk", "is no secret on disk?", p.seen.File.Path+" holds "+KeySecret, "leastkey provisioner migrate")
 	}

@@ -93,6 +93,21 @@ func (p *planner) usableSlot() bool {
 	return false
 }
 
+// importing is the recorded generation whose key and certificate the plan takes from the slot as they are; "" if it is not recorded, or the
+// plan takes none.
+func (p *planner) importing() string {
+	s, ok := p.plan.Step(stepKey)
+	if !ok || s.Action != ImportKey {
+		return ""
+	}
+	for _, g := range p.seen.Record.Generations {
+		if belongs(*p.seen.Slot.Certificate, g) {
+			return g.ID
+		}
+	}
+	return ""
+}
+
 // displaced says what becomes of a key in the active slot that is not ours.
 func (p *planner) displaced() {
 	if p.seen.Slot.State == agent.KeyPresent && p.seen.Record.Active() == nil {
@@ -141,6 +156,13 @@ func (p *planner) passwords() int {
 		n += len(p.seen.Principal.Passwords)
 	}
 	return n
+}
+
+// noPasswords stops a plan that has to end without passwords and does not remove them.
+func (p *planner) noPasswords() {
+	if n := p.passwords(); n > 0 {
+		p.block("passwords", "has the application no password?", fmt.Sprintf("it has %d", n), "leastkey provisioner migrate removes them once a certificate works")
+	}
 }
 
 // holders says who is affected: every other holder of a password stops working.

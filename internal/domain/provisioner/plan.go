@@ -58,7 +58,7 @@ type planner struct {
 func newPlanner(verb agent.Verb, s agent.Spec, o Observed, opt Options) *planner {
 	only := s
 	only.Agents = nil
-	p := &planner{spec: s, seen: o, opt: opt}
+	p := &planner{spec: s, seen: o.sorted(), opt: opt}
 	p.plan = agent.Plan{Version: 1, Verb: verb, Cloud: s.Cloud, Instance: opt.Instance, Tenant: opt.Tenant, Agent: Name, Spec: &only, Facts: map[string]string{}}
 	p.fact(agent.FactApplication, o.Record.ApplicationID)
 	p.fact(agent.FactAppID, o.Record.AppID)

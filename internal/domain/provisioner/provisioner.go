@@ -140,6 +140,27 @@ type Observed struct {
 	Now         time.Time
 }
 
+// sorted is the observation with its lists in a fixed order: services answer in any, and the same world must give the same plan.
+func (o Observed) sorted() Observed {
+	passwords := func(all []agent.Password) []agent.Password {
+		return slices.SortedFunc(slices.Values(all), func(a, b agent.Password) int { return strings.Compare(a.KeyID, b.KeyID) })
+	}
+	if o.Application != nil {
+		app := *o.Application
+		app.Certificates = slices.SortedFunc(slices.Values(app.Certificates), func(a, b agent.Certificate) int { return strings.Compare(a.KeyID, b.KeyID) })
+		app.Passwords = passwords(app.Passwords)
+		o.Application = &app
+	}
+	if o.Principal != nil {
+		sp := *o.Principal
+		sp.Passwords = passwords(sp.Passwords)
+		o.Principal = &sp
+	}
+	o.Granted = slices.SortedFunc(slices.Values(o.Granted), func(a, b Grant) int { return strings.Compare(a.ID, b.ID) })
+	o.Namesakes = slices.SortedFunc(slices.Values(o.Namesakes), func(a, b agent.Namesake) int { return strings.Compare(a.ID, b.ID) })
+	return o
+}
+
 // Actions of steps that only the Provisioner's plans have.
 const (
 	DeclarePermissions agent.Action = "permissions.declare"

@@ -111,6 +111,9 @@ func (p *planner) forward(gone int) {
 	}
 	p.find(finding.Warn, "passwords-gone", "can the secret come back?", detail,
 		"you do not need it: work as yourself (az login), and the certificate goes on working")
+	if p.noPasswords(); len(p.plan.Blockers) > 0 {
+		return // only forward is possible: nothing may end with passwords beside a certificate
+	}
 	var earlier *agent.Generation
 	for i, g := range p.seen.Record.Generations {
 		if !g.Active && p.seen.Keys[g.ID] == agent.KeyPresent && p.seen.Now.Before(g.NotAfter) {

@@ -1,7 +1,6 @@
 package provisioner
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -25,9 +24,7 @@ func RotatePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 			p.block("needs-operator", "can the Provisioner rotate by itself?", "no: "+why, "run it with an operator: leastkey provisioner rotate")
 		}
 	}
-	if n := p.passwords(); n > 0 {
-		p.block("passwords", "has the application no password?", fmt.Sprintf("it has %d", n), "leastkey provisioner migrate removes them once a certificate works")
-	}
+	p.noPasswords()
 	if len(p.plan.Blockers) > 0 {
 		return p.plan
 	}
@@ -57,6 +54,7 @@ func RotatePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 func RetirePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p := newPlanner(Retire, s, o, opt)
 	p.identity()
+	p.noPasswords()
 	g, why := p.active()
 	var found *agent.Certificate
 	if o.Application != nil && opt.SHA256 != "" { // one that Graph does not show has no hash
