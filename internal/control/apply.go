@@ -190,6 +190,7 @@ func (c *change) identify(ctx context.Context) (err error) {
 		if c.req.Verb != agent.Rotate {
 			return fault.New(fault.Refused, "only a rotation goes without an operator", "name one: --operator az")
 		}
+		c.who = api.Caller{Operator: api.NoOperator, Name: "the identity itself", TenantID: c.c.Where.TenantID}
 		return nil
 	}
 	c.who, err = c.Caller(ctx)
@@ -225,6 +226,8 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	switch {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
+	case open.Verb == agent.Apply && c.req.Verb == agent.Rotate:
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "an apply of "+name+" stopped midway", "finish it first: leastkey apply "+name))
 	case open.Verb == agent.Revoke && c.req.Verb != agent.Revoke:
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
 	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
@@ -243,7 +246,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	}
 	c.report.Digest, c.report.Findings = open.Digest, open.Plan.Findings
 	switch err := c.run(ctx, *open, false); {
-	case err != nil && c.req.Verb != agent.Revoke && outdated(err):
+	case err != nil && c.req.Verb != agent.Revoke && (outdated(err) || (!c.alone() && unproven(err))):
 		// What the run made or relied on has gone meanwhile. The next plan sees what there is, and needs an approval of its own.
 		c.report.Steps, c.report.Findings = nil, nil
 		return false, c.settle(ctx, *open)
@@ -263,6 +266,12 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 func outdated(err error) bool {
 	stopped, ok := errors.AsType[*fault.Error](err)
 	return ok && stopped.Code == fault.Stopped && fault.Is(stopped.Err, fault.NotYet, fault.NotFound, fault.Conflict)
+}
+
+// unproven tells whether the identity's own right was not enough: its certificate has gone, so that it proves nothing any more. With an
+// operator the next plan goes another way.
+func unproven(err error) bool {
+	return slices.Contains([]string{"AADSTS700027", "Authentication_Unauthorized"}, fault.Service(err))
 }
 
 // forgotten tells whether an open revoke has come so far that only its journal knows what it was about.
@@ -477,7 +486,7 @@ func (c *change) approve(ctx context.Context, plan agent.Plan) error {
 			return c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
 		}
 	}
-	return c.enter(ctx, string(c.req.Verb), c.agent.Name, fmt.Sprintf("plan %s as %s", digest, cmp.Or(c.who.Name, "the identity itself")), nil)
+	return c.enter(ctx, string(c.req.Verb), c.agent.Name, fmt.Sprintf("plan %s as %s", digest, c.who.Name), nil)
 }
 
 func (c *change) runner() *job.Runner {

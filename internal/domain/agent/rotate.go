@@ -77,7 +77,7 @@ func Renew(s Spec, name string, o Observed, opt RotateOptions) Plan {
 // renewable stops a rotation that could only guess.
 func (d *differ) renewable(old *Generation, why string, alone bool) {
 	switch {
-	case !d.rec.Provisioned():
+	case !d.rec.Provisioned() || d.rec.PrincipalID == "":
 		d.block("not-provisioned", "is there anything to rotate?", "agent "+d.agent.Name+" is not provisioned", "leastkey apply "+d.agent.Name)
 	case alone && why != "":
 		d.block("needs-operator", "can the identity rotate by itself?", "no: "+why, "run it with an operator: leastkey rotate "+d.agent.Name)
@@ -119,7 +119,7 @@ func (d *differ) drop(g Generation, via string) {
 		last = dead
 	}
 	d.step(Step{ID: "delete-key:" + g.ID, Action: DeleteKey, Plane: Here, Title: "delete key " + short(g.ID) + " from the keystore", Why: "nothing uses it", Destroys: true,
-		With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: d.after(last, stepLogin), Proof: []string{stepLogin}})
+		With: map[string]string{"generation": g.ID, "key": g.Ref.String()}, After: slices.Compact(d.after(last, stepLogin)), Proof: []string{stepLogin}})
 }
 
 // keyIDs are the key ids under which the generation's certificate is on the application: as read, or, where nobody may read, as recorded.

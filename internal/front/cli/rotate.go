@@ -19,10 +19,12 @@ type rotateOptions struct {
 	every       bool
 	yes         bool
 	digest      string
-	overlap     time.Duration
-	overlapping bool // --overlap was given
+	overlap     time.Duration // specOverlap where the flag was not given
 	certificate string
 }
+
+// specOverlap leaves the overlap to leastkey.yaml.
+const specOverlap = time.Duration(-1)
 
 func (c *command) rotate() *cobra.Command {
 	var o rotateOptions
@@ -41,12 +43,12 @@ registers the new certificate. It may be interrupted at any time and run again.`
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.every, "all", false, "rotate every recorded agent")
-	f.DurationVar(&o.overlap, "overlap", 0, "keep the old certificate for this `TIME` (default: certificate.overlap of leastkey.yaml, 0s)")
+	f.DurationVar(&o.overlap, "overlap", specOverlap, "keep the old certificate for this `TIME` (default: certificate.overlap of leastkey.yaml, 0s)")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	f.StringVar(&o.digest, "digest", "", "carry out only the plan of this digest, in at least 12 `HEX` digits")
 	f.StringVar(&o.certificate, "certificate", "", "PEM `FILE` of a certificate that an authority has issued for the key of a rotation that stopped for it")
 	o.flags(cmd)
-	cmd.PreRun = func(cmd *cobra.Command, _ []string) { o.overlapping = cmd.Flags().Changed("overlap") }
+	f.Lookup("overlap").DefValue = "0s" // which the help does not show
 	return cmd
 }
 
@@ -58,7 +60,7 @@ func (o rotateOptions) check() error {
 		return usage("", "rotate takes the name of an agent or --all, not both")
 	case o.every && (o.digest != "" || o.certificate != ""):
 		return usage("rotate the agents one by one", "--digest and --certificate are of one agent and do not go with --all")
-	case o.overlap < 0:
+	case o.overlap < 0 && o.overlap != specOverlap:
 		return usage("", "--overlap is a duration of 0s or more")
 	}
 	return checkPin(o.digest)
@@ -92,7 +94,7 @@ func (c *command) runRotate(ctx context.Context, o rotateOptions) error {
 
 func (c *command) rotateOne(ctx context.Context, d Door, o rotateOptions, name string, issued []byte) (api.Report, error) {
 	req := api.ApplyRequest{PlanRequest: api.PlanRequest{Agent: name, Verb: agent.Rotate}, Digest: o.digest, Issued: issued}
-	if o.overlapping {
+	if o.overlap != specOverlap {
 		req.Overlap = &o.overlap
 	}
 	return c.carryOut(ctx, d.Rotate, req, approval{yes: o.yes, pin: o.digest})
