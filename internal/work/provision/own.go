@@ -52,6 +52,9 @@ func (p *Provision) addKey(ctx context.Context, c *job.Call, g agent.Generation)
 // not there for as long as any replica lags, registers it in the operator's way, which can be repeated. Without an operator a login with
 // the new key tells; the key id stays unknown until somebody reads it.
 func (p *Provision) lookFor(ctx context.Context, c *job.Call, g agent.Generation) (agent.Result, error) {
+	if g.KeyID != "" { // the answer had come, and was recorded
+		return registered(g, g.KeyID, "POST addKey"), nil
+	}
 	if !p.alone() {
 		return p.readOrWrite(ctx, c, g)
 	}
