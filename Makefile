@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X github.com/leastkey/leastkey/internal/app.version=$(VERSION)
 
 # Suites that have a target of their own, so that `make test` runs none of them twice.
-SUITES := /internal/testkit/(crash|hostile|witness)$$
+SUITES := /internal/testkit/(clients|crash|hostile|witness)$$
 
 HOSTILE_SEEDS ?= 200
 HOSTILE_FIRST ?= 1
@@ -22,15 +22,15 @@ SOAKTIME      ?= 600
 
 export FUZZTIME SEEDTIME
 
-.PHONY: help build test deps unit witness crash hostile missing lint bench fuzz seeds soak live clean
+.PHONY: help build test deps unit witness crash hostile test-clients missing lint bench fuzz seeds soak live clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## a static, stripped bin/leastkey
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/leastkey ./cmd/leastkey
 
-test: deps unit witness crash hostile missing ## everything that CI runs, but for lint
+test: deps unit witness crash hostile test-clients missing ## everything that CI runs, but for lint
 
 deps:
 	@script/deps.sh
@@ -46,6 +46,9 @@ crash: ## kill the program at every point, and resume
 
 hostile: ## lag, faults and cut connections, in virtual time (HOSTILE_SEEDS, HOSTILE_FIRST)
 	@script/suite.sh hostile go test -count=1 -timeout 20m -v ./internal/testkit/hostile -seeds $(HOSTILE_SEEDS) -first $(HOSTILE_FIRST)
+
+test-clients: deps ## az, curl, and the SDKs for Go, JavaScript and Python drive the local cloud
+	@script/suite.sh clients go test -count=1 -timeout 20m -parallel 4 -v ./internal/testkit/clients
 
 missing:
 	@script/deps.sh --skipped

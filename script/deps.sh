@@ -6,9 +6,15 @@
 #   script/deps.sh --skipped  list the tests that a missing program has skipped; quiet if none
 set -euo pipefail
 
-# program, its Debian package, and what cannot be tested without it
+# What is needed, its Debian package, and what cannot be tested without it. It is a program, of a major version from N on with :N, or with
+# python: a module of Debian's Python.
 needs=(
-	"az|azure-cli|the az witness, and az as the operator"
+	"az|azure-cli|the az witness, az as the operator, and az in the client suite"
+	"curl|curl|curl in the client suite"
+	"node:18|nodejs|the JavaScript clients of the client suite"
+	"npm|npm|the JavaScript clients of the client suite"
+	"python:msal|python3-msal|the Python clients of the client suite"
+	"python:azure.identity|python3-azure|the Python clients of the client suite"
 )
 if [ "$(uname -s)" = Linux ]; then
 	needs+=(
@@ -18,11 +24,25 @@ if [ "$(uname -s)" = Linux ]; then
 	)
 fi
 
-# missing prints the lines of needs whose program is not there.
+# has tells whether something of needs is there.
+has() {
+	local program=${1%%:*} rest=${1#*:} version
+	if [ "$program" = python ]; then
+		/usr/bin/python3 -c "import $rest" 2>/dev/null
+		return
+	fi
+	command -v "$program" >/dev/null || return
+	[ "$program" != "$1" ] || return 0
+	version=$("$program" --version)
+	version=${version#v}
+	[ "${version%%.*}" -ge "$rest" ]
+}
+
+# missing prints the lines of needs that are not there.
 missing() {
 	local need
 	for need in "${needs[@]}"; do
-		command -v "${need%%|*}" >/dev/null || printf '%s\n' "$need"
+		has "${need%%|*}" || printf '%s\n' "$need"
 	done
 }
 

@@ -1,18 +1,23 @@
 package clients
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
 )
 
 // Certificate is a self-signed certificate with its RSA-2048 key, in memory and as PEM files.
@@ -81,4 +86,45 @@ func newCertificate(dir, name string, lifetime time.Duration) (Certificate, erro
 		}
 	}
 	return c, nil
+}
+
+// Assertion signs a client assertion for the token endpoint (RFC 7523), as Microsoft's "Microsoft identity platform application
+// authentication certificate credentials" describes it. Each call makes a new one.
+func (c Certificate) Assertion(client, audience string) (string, error) {
+	now := time.Now()
+	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"aud": audience, "iss": client, "sub": client, "jti": uuid.NewString(),
+		"nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(5 * time.Minute).Unix(),
+	})
+	sum := sha1.Sum(c.DER)
+	t.Header["x5t"] = base64.RawURLEncoding.EncodeToString(sum[:])
+	return t.SignedString(c.Signer)
+}
+
+// identifier is how Graph names the certificate where nobody else has: customKeyIdentifier.
+func (c Certificate) identifier() string {
+	sum := sha1.Sum(c.DER)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// keyCredential is how Graph takes the certificate.
+func (c Certificate) keyCredential() map[string]any {
+	return map[string]any{"type": "AsymmetricX509Cert", "usage": "Verify", "key": base64.StdEncoding.EncodeToString(c.DER)}
+}
+
+// Expired waits until the certificate is.
+func (c Certificate) Expired(ctx context.Context) error {
+	return until(ctx, c.NotAfter.Add(time.Second))
+}
+
+// until waits for a moment by the clock, which the cloud's process shares.
+func until(ctx context.Context, moment time.Time) error {
+	timer := time.NewTimer(time.Until(moment))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

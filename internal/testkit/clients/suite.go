@@ -172,6 +172,23 @@ func (s *Suite) since(ctx context.Context, n uint64) ([]string, error) {
 	return all, err
 }
 
+// asked waits until a request after number n is that line of the record.
+func (s *Suite) asked(ctx context.Context, n uint64, want string) error {
+	ctx, cancel := context.WithTimeout(ctx, product.Patience)
+	defer cancel()
+	found := errors.New("found")
+	err := s.manage.Requests(ctx, n, true, func(r localcloud.Request) error {
+		if line(r) == want {
+			return found
+		}
+		return nil
+	})
+	if errors.Is(err, found) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("nobody has asked %s", want), err)
+}
+
 // Management calls the management API of the cloud, with a body and for an answer that JSON can carry; both may be nil.
 func (s *Suite) Management(method, path string, body, answer any) error {
 	status, said, err := s.managed(method, path, body)

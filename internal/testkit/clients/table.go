@@ -13,7 +13,7 @@ type table []history
 
 const (
 	tableFile = "../../../docs/local-cloud-coverage.md" // from the folder of this package, where go test runs it
-	rewrite   = "go test -count=1 ./internal/testkit/clients -args -write"
+	rewrite   = "go test -count=1 -timeout 20m -parallel 4 ./internal/testkit/clients -args -write"
 )
 
 // settle writes the table, or tells how the committed one differs from what was seen. Without some of the clients, which only
