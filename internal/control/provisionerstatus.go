@@ -79,6 +79,11 @@ func (w *errand) credentials(rec agent.Record) {
 		}
 	}
 	g := rec.Active()
+	if g != nil {
+		if f, soon := provisioner.Expiry(g.NotBefore, g.NotAfter, w.seen.Now); soon {
+			w.report.Findings = append(w.report.Findings, f)
+		}
+	}
 	switch {
 	case g == nil && w.seen.Slot.State == agent.KeyPresent && w.seen.Slot.Certificate != nil:
 		w.find(finding.Warn, "key", "can this machine log in?", "by a certificate that leastkey did not make, until "+w.seen.Slot.Certificate.End.Format(time.DateOnly), "leastkey provisioner migrate records it")

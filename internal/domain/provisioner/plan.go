@@ -324,9 +324,10 @@ func (p *planner) readBack() {
 		With: map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal", "generation": "$generation"}, After: all})
 }
 
-// expiry warns of a certificate that ends soon, and lists those of other machines.
+// expiry warns of a certificate that ends soon, and lists those of other machines. One that the plan replaces is its reason, and no
+// finding: a rotation in time, or of a certificate that has run out, would never be a success.
 func (p *planner) expiry() {
-	if g := p.seen.Record.Active(); g != nil {
+	if g, _ := p.active(); g != nil && p.plan.Verb != agent.Rotate {
 		if f, soon := Expiry(g.NotBefore, g.NotAfter, p.seen.Now); soon {
 			p.plan.Findings = append(p.plan.Findings, f)
 		}

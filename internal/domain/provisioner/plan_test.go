@@ -339,3 +339,21 @@ func TestTheCertificatesOfOtherMachinesAreListed(t *testing.T) {
 		}
 	}
 }
+
+// A certificate that the plan replaces is why it is replaced. As a finding that fails it would make the rotation itself one.
+func TestWhatIsReplacedIsNoFinding(t *testing.T) {
+	o := ours()
+	o.Record.Generations[0].NotAfter = now().AddDate(0, 0, 3)
+	if p := provisioner.BootstrapPlan(spec(), o, options()); finds(p.Findings, agent.FindExpiry).Outcome != finding.Fail {
+		t.Errorf("bootstrap keeps it and says: %s", names(p.Findings))
+	}
+	if p := provisioner.RotatePlan(spec(), o, options()); finds(p.Findings, agent.FindExpiry).ID != "" {
+		t.Errorf("rotate replaces it in time and says: %s", names(p.Findings))
+	}
+	o.Record.Generations[0].NotAfter = now().AddDate(0, 0, -1)
+	for name, p := range map[string]agent.Plan{"bootstrap": provisioner.BootstrapPlan(spec(), o, options()), "migrate": provisioner.MigratePlan(spec(), o, options()), "rotate": provisioner.RotatePlan(spec(), o, options())} {
+		if finds(p.Findings, agent.FindExpiry).ID != "" || len(p.Blockers) > 0 {
+			t.Errorf("%s replaces one that has ended and says: %s", name, names(append(p.Findings, p.Blockers...)))
+		}
+	}
+}
