@@ -16,9 +16,12 @@ import (
 	"github.com/leastkey/leastkey/internal/app"
 	"github.com/leastkey/leastkey/internal/control"
 	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/front/cli"
+	"github.com/leastkey/leastkey/internal/work/migrate"
 	"github.com/leastkey/leastkey/internal/work/provision"
+	"github.com/leastkey/leastkey/internal/world/keystore"
 )
 
 // Environment variables of a child.
@@ -37,6 +40,7 @@ func child(args []string) int {
 		State:     func(s control.State) control.State { return &memory{s, p} },
 		Keys:      func(k provision.Keystore) provision.Keystore { return &keys{k, p} },
 		Env:       func(e provision.EnvFile) provision.EnvFile { return &env{e, p} },
+		Files:     func(f migrate.Files) migrate.Files { return &files{f, p} },
 	}}
 	return a.Run(context.Background(), args)
 }
@@ -149,6 +153,46 @@ func (k *keys) Create(ctx context.Context, name string, key crypto.Signer) (ref 
 
 func (k *keys) Delete(ctx context.Context, ref secret.Ref) error {
 	return k.p.around("key delete", func() error { return k.Keystore.Delete(ctx, ref) })
+}
+
+// Replace implements [keystore.Replacer]. Only the Provisioner's keystore is ever asked.
+func (k *keys) Replace(ctx context.Context, name string, key crypto.Signer) error {
+	return k.p.around("key replace", func() error { return k.Keystore.(keystore.Replacer).Replace(ctx, name, key) })
+}
+
+// Certificate implements [keystore.Replacer].
+func (k *keys) Certificate(ctx context.Context, ref secret.Ref) ([]byte, error) {
+	return k.Keystore.(keystore.Replacer).Certificate(ctx, ref)
+}
+
+// files are the state file, the places that hold the secret, and the backup.
+type files struct {
+	migrate.Files
+	p *passing
+}
+
+func (f *files) UpdateState(ctx context.Context, path string, set map[string]string, remove []string) (did string, err error) {
+	err = f.p.around("file update", func() error {
+		did, err = f.Files.UpdateState(ctx, path, set, remove)
+		return err
+	})
+	return did, err
+}
+
+func (f *files) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (did string, err error) {
+	err = f.p.around("file purge "+string(kind), func() error {
+		did, err = f.Files.Purge(ctx, path, values, kind)
+		return err
+	})
+	return did, err
+}
+
+func (f *files) BackUp(ctx context.Context, path, name string) (b agent.BackUp, err error) {
+	err = f.p.around("file back-up", func() error {
+		b, err = f.Files.BackUp(ctx, path, name)
+		return err
+	})
+	return b, err
 }
 
 type env struct {

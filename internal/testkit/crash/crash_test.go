@@ -1,7 +1,7 @@
 //go:build unix
 
 // Package crash kills the product: real child processes, SIGKILL, before and after every outside request, every journal and state write,
-// and every change of keystore and environment file. The next run must end where an undisturbed one would have.
+// and every change of keystore, environment file, state file and backup. The next run must end where an undisturbed one would have.
 package crash
 
 import (
@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/role"
 	"github.com/leastkey/leastkey/internal/localcloud"
 	"github.com/leastkey/leastkey/internal/testkit/cloudview"
+	"github.com/leastkey/leastkey/internal/testkit/legacy"
 )
 
 var (
@@ -43,9 +45,18 @@ var (
 	})
 )
 
+// parallel is how many points are tried at once unless -parallel says otherwise.
+const parallel = "6"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(childMode) != "" {
 		os.Exit(child(os.Args[1:]))
+	}
+	// They wait more than they work: for replicas, and for a key credential to be quiet.
+	if f := flag.Lookup("test.parallel"); f != nil {
+		if err := f.Value.Set(parallel); err != nil {
+			panic(err)
+		}
 	}
 	flag.Parse()
 	code := m.Run()
@@ -55,20 +66,36 @@ func TestMain(m *testing.M) {
 
 // verb is a command that is killed.
 type verb struct {
-	name  string
-	args  []string
-	setup []string // what runs undisturbed before
-	check func(*world)
+	name    string
+	args    []string // @home is the world's folder
+	setup   []string // what runs undisturbed before
+	before  func(*world)
+	stopped func(*world) // what has to be true wherever it stops; nil is nothing
+	check   func(*world)
+	sample  bool // of repeated reads only the first and the last
 }
 
 func verbs() []verb {
+	apply := []string{"apply", "--yes"}
+	rotate := []string{"provisioner", "rotate", "--yes"}
 	return []verb{
-		{"apply", []string{"apply", "--yes"}, nil, (*world).provisioned},
-		{"repair", []string{"apply", "--yes"}, []string{"apply", "--yes"}, (*world).provisioned},
-		{"revoke", []string{"revoke", "--yes", "polyclaw-runtime"}, []string{"apply", "--yes"}, func(w *world) { w.revoked(false) }},
-		{"purge", []string{"revoke", "--yes", "--purge", "polyclaw-runtime"}, []string{"apply", "--yes"}, func(w *world) { w.revoked(true) }},
+		{name: "apply", args: apply, check: (*world).provisioned},
+		{name: "repair", args: apply, setup: apply, before: (*world).damage, check: (*world).provisioned},
+		{name: "revoke", args: []string{"revoke", "--yes", bot}, setup: apply, check: func(w *world) { w.revoked(false) }},
+		{name: "purge", args: []string{"revoke", "--yes", "--purge", bot}, setup: apply, check: func(w *world) { w.revoked(true) }},
+		{name: "rotate", args: []string{"rotate", "--yes", bot}, setup: apply, before: (*world).remember, stopped: (*world).agentLogsIn, check: (*world).renewed, sample: true},
+		{name: "migrate", args: migration(), before: (*world).legacy, stopped: (*world).logsIn, check: (*world).migrated},
+		{name: "rotate-provisioner", args: rotate, before: (*world).rotatable, stopped: (*world).logsIn, check: (*world).migrated, sample: true},
+		{name: "rotate-expired", args: rotate, before: (*world).expired, stopped: (*world).slotLogsIn, check: (*world).migrated, sample: true},
 	}
 }
+
+// migration is the command that moves the legacy install to a certificate, with all that somebody has to have looked at.
+func migration() []string {
+	return []string{"provisioner", "migrate", "--yes", "--sole-holder", "--edit", "@home/" + install + "/.entraclaw-state.json.bak.1735689600"}
+}
+
+const bot = "polyclaw-runtime"
 
 func TestCrash(t *testing.T) {
 	for _, v := range verbs() {
@@ -109,7 +136,33 @@ func record(t *testing.T, v verb) []string {
 	}
 	all := strings.Split(strings.TrimSpace(string(b)), "\n")
 	slices.Sort(all)
-	return slices.Compact(all)
+	all = slices.Compact(all)
+	if v.sample {
+		all = sampled(all)
+	}
+	return all
+}
+
+// sampled leaves out, of the reads of one kind, all but the first and the last: how often one is repeated is a matter of time, and between
+// two of them nothing changes.
+func sampled(all []string) []string {
+	last := map[string]int{}
+	split := func(point string) (string, int) {
+		name, n, _ := strings.Cut(point, " #")
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			panic(err) // it is our own
+		}
+		return name, i
+	}
+	for _, p := range all {
+		name, n := split(p)
+		last[name] = max(last[name], n)
+	}
+	return slices.DeleteFunc(all, func(p string) bool {
+		name, n := split(p)
+		return strings.HasPrefix(name, "http GET") && n > 1 && n < last[name]
+	})
 }
 
 // killed runs the verb to the point, where it dies, and then again.
@@ -121,6 +174,9 @@ func killed(t *testing.T, v verb, point string) {
 	// How often a read is repeated while something settles is a matter of time; such a point may not come in every run.
 	if repeated := strings.HasPrefix(point, "http GET"); code != -int(syscall.SIGKILL) && !(repeated && code == 0) {
 		t.Fatalf("the point was not reached: exit %d\n%s", code, out)
+	}
+	if v.stopped != nil {
+		v.stopped(w)
 	}
 	out, code = w.child(v.args)
 	if code != 0 && !strings.Contains(out, "nothing to revoke") {
@@ -139,6 +195,10 @@ type world struct {
 	cloud *localcloud.Cloud
 	view  *cloudview.Cloud
 	want  cloudview.Want
+
+	in       legacy.Installed // of the Provisioner's verbs
+	planted  []byte           // the Blueprint's entry of the keystore
+	replaced string           // SHA-256 of the certificate that a rotation replaces
 }
 
 func newWorld(t *testing.T) *world {
@@ -153,7 +213,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.cloud = cloud
 	spec := app.LocalSpec(cloud.Domain(), cloud.SubscriptionID())
-	w.want = cloudview.Want{Agent: "polyclaw-runtime", Grants: map[string]bool{}}
+	w.want = cloudview.Want{Agent: bot, Grants: map[string]bool{}}
 	for _, g := range spec.Grants(spec.Agents[w.want.Agent], role.Builtin()) {
 		w.want.Grants[g.Key()] = true
 	}
@@ -173,17 +233,20 @@ func (w *world) close() {
 	}
 }
 
-// prepare runs what the verb needs to have been done; for a repair it also does the damage.
+// prepare does what the verb needs to have been done.
 func (w *world) prepare(v verb) {
-	if v.setup == nil {
-		return
+	if v.setup != nil {
+		if out, code := w.child(v.setup); code != 0 {
+			w.Fatalf("prepare: exit %d\n%s", code, out)
+		}
 	}
-	if out, code := w.child(v.setup); code != 0 {
-		w.Fatalf("prepare: exit %d\n%s", code, out)
+	if v.before != nil {
+		v.before(w)
 	}
-	if v.name != "repair" {
-		return
-	}
+}
+
+// damage takes away what a repair has to make again.
+func (w *world) damage() {
 	rec := w.state()
 	ctx := w.Context()
 	if _, err := w.view.Call(ctx, http.MethodPatch, "/v1.0/applications/"+rec.ApplicationID, map[string]any{"keyCredentials": []any{}}, nil); err != nil {
@@ -301,12 +364,16 @@ func (w *world) keyFiles() []string {
 func (w *world) child(args []string, env ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(w.Context(), 4*time.Minute)
 	defer cancel()
+	args = slices.Clone(args)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "@home", w.home)
+	}
 	c := exec.CommandContext(ctx, os.Args[0], args...)
 	c.Dir = w.home
-	c.Env = append([]string{childMode + "=1", "LEASTKEY_HOME=" + w.home, "HOME=" + w.home, "PATH=" + os.Getenv("PATH")}, env...)
+	c.Env = append([]string{childMode + "=1", "LEASTKEY_HOME=" + w.home, "LEASTKEY_STATE_FILE=" + filepath.Join(w.home, install, ".entraclaw-state.json"), "HOME=" + w.home, "PATH=" + os.Getenv("PATH")}, env...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	if args[0] == "state" || args[0] == "token" {
+	if args[0] == "state" || args[0] == "token" || slices.Contains(args, "--json") {
 		c.Stderr = nil
 	}
 	err := c.Run()
