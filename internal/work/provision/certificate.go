@@ -341,8 +341,8 @@ func (p *Provision) login() job.Handler {
 			since := time.Now()
 			err = c.Wait(ctx, job.Probe{What: c.Step.Title, Try: func(ctx context.Context) (err error) {
 				r, err = p.logins(ctx, c, g)
-				// Certificate, application or service principal may be on its way to the replicas.
-				return p.spreading(c, since, err, agent.CreateApplication, agent.CreatePrincipal, agent.RegisterCertificate)
+				// Certificate, application or service principal may be on its way to the replicas, and a consent into the tokens.
+				return p.spreading(c, since, err, agent.CreateApplication, agent.CreatePrincipal, agent.RegisterCertificate, provisioner.GrantPermission)
 			}})
 			return r, err
 		},

@@ -55,6 +55,8 @@ type world struct {
 	logins  func(n int) (api.Caller, error)
 	prov    *provision.Provision
 	facts   map[string]string
+
+	alsoKnows agent.Action // of another package, which does nothing
 }
 
 func newWorld(t *testing.T) *world {
@@ -382,7 +384,11 @@ func (w *world) steps(s agent.Step, before ...agent.Step) (agent.Result, error) 
 	s.ID, s.Title = "step", "the step"
 	spec := agent.Spec{Subscription: sub, ResourceGroup: "rg", Agents: map[string]*agent.Agent{"bot": {Name: "bot", Roles: agent.Roles{List: []agent.RoleAt{{Role: "Reader", Scope: group}}}}}}
 	run := agent.Run{ID: "run", Agent: "bot", Verb: agent.Apply, Plan: agent.Plan{Tenant: tenant, Subscription: sub, Agent: "bot", Spec: &spec, Facts: w.facts, Steps: append(before, s)}}
-	r := job.Runner{Journal: w, Memory: w, Handlers: w.prov.Handlers()}
+	handlers := w.prov.Handlers()
+	if w.alsoKnows != "" {
+		handlers[w.alsoKnows] = job.Handler{Do: func(context.Context, *job.Call) (agent.Result, error) { return agent.Result{}, nil }}
+	}
+	r := job.Runner{Journal: w, Memory: w, Handlers: handlers}
 	out, err := r.Run(w.Context(), run)
 	return out.Results["step"], err
 }
