@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +34,6 @@ const perSubscription = 3900
 type filler struct {
 	cloud *localcloud.Cloud
 	admin *cloudview.Cloud
-	made  int
 	first made // that everything else is unrelated to; its assignments are in the first subscription
 }
 
@@ -48,21 +46,19 @@ type made struct {
 
 // fill makes applications until there are as many, in process and on every core. assignments is how many each gets.
 func (f *filler) fill(ctx context.Context, many, assignments int) error {
-	if f.made == 0 { // alone, so that the tokens are there before many ask for them
-		if _, err := f.admin.GraphToken(ctx); err != nil {
-			return err
-		}
-		if _, err := f.admin.AzureToken(ctx); err != nil {
-			return err
-		}
-		var err error
-		if f.first, err = f.one(ctx, "the-one-that-is-looked-for", f.cloud.SubscriptionID(), assignments); err != nil {
-			return err
-		}
-		f.made = 1
+	// Alone, so that the tokens are there before many ask for them.
+	if _, err := f.admin.GraphToken(ctx); err != nil {
+		return err
+	}
+	if _, err := f.admin.AzureToken(ctx); err != nil {
+		return err
+	}
+	var err error
+	if f.first, err = f.one(ctx, "the-one-that-is-looked-for", f.cloud.SubscriptionID(), assignments); err != nil {
+		return err
 	}
 	var next atomic.Int64
-	next.Store(int64(f.made))
+	next.Store(1)
 	var wg sync.WaitGroup
 	errs := make([]error, runtime.NumCPU())
 	for i := range errs {
@@ -81,7 +77,6 @@ func (f *filler) fill(ctx context.Context, many, assignments int) error {
 		})
 	}
 	wg.Wait()
-	f.made = many
 	return errors.Join(errs...)
 }
 
@@ -109,39 +104,45 @@ func assignment(subscription string, role int, principal string) string {
 
 // growth measures what a cloud takes that is full, and whether looking for one thing costs more in it than in one that is nearly empty.
 func (b bench) growth(ctx context.Context, t table) error {
-	before := settled()
-	cloud, err := localcloud.New(localcloud.Config{Further: 1 + b.many*each/perSubscription})
+	small, err := b.filled(ctx, b.few)
 	if err != nil {
 		return err
 	}
-	defer cloud.Close()
-	f := filler{cloud: cloud, admin: admin(cloud)}
-	if err := f.fill(ctx, b.few, each); err != nil {
-		return err
-	}
-	few, err := f.listings(ctx)
+	defer small.cloud.Close()
+	before, began := settled(), time.Now()
+	big, err := b.filled(ctx, b.many)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := f.fill(ctx, b.many, each); err != nil {
-		return err
-	}
-	filled := time.Since(began)
-	after := settled()
+	defer big.cloud.Close()
+	took, after := time.Since(began), settled()
 	resident := "not known here"
 	if n := residentBytes(); n > 0 {
 		resident = fmt.Sprintf("%.0f MB", float64(n)/1e6)
 	}
-	t.row(fmt.Sprintf("memory: %d applications, %d assignments", b.many, each*b.many), fmt.Sprintf("heap %.0f MB, process %s, made in %.1f s", float64(after-before)/1e6, resident, filled.Seconds()), "(reported)")
-	many, err := f.listings(ctx)
-	if err != nil {
-		return err
-	}
+	t.row(fmt.Sprintf("memory: %d applications, %d assignments", b.many, each*b.many), fmt.Sprintf("heap %.0f MB, process %s, made in %.1f s", float64(after-before)/1e6, resident, took.Seconds()), "(reported)")
+	few, many := small.listings(ctx), big.listings(ctx)
 	for i, l := range many {
-		t.row(l.name, fmt.Sprintf("%s beside %d, %s beside %d = %.2f ×", micros(few[i].took), b.few, micros(l.took), b.many, float64(l.took)/float64(few[i].took)), "≤ 2 ×")
+		least, most, err := beside(few[i].ask, l.ask)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
+		}
+		t.row(l.name, fmt.Sprintf("%s beside %d, %s beside %d = %.2f ×", micros(least), b.few, micros(most), b.many, float64(most)/float64(least)), "≤ 2 ×")
 	}
 	return nil
+}
+
+// filled is a cloud with as many applications.
+func (b bench) filled(ctx context.Context, many int) (*filler, error) {
+	cloud, err := localcloud.New(localcloud.Config{Further: 1 + many*each/perSubscription})
+	if err != nil {
+		return nil, err
+	}
+	f := &filler{cloud: cloud, admin: admin(cloud)}
+	if err := f.fill(ctx, many, each); err != nil {
+		return nil, errors.Join(err, cloud.Close())
+	}
+	return f, nil
 }
 
 // settled is the heap after two collections, the second of which takes what the first has finalized.
@@ -153,10 +154,10 @@ func settled() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// listing is how long one request takes.
+// listing is one request.
 type listing struct {
 	name string
-	took time.Duration
+	ask  func() error
 }
 
 func query(name, value string) string {
@@ -165,11 +166,10 @@ func query(name, value string) string {
 
 // listings looks for the first application and its role assignments, in process: what is measured is the cloud. Each must find exactly
 // what there is.
-func (f *filler) listings(ctx context.Context) ([]listing, error) {
+func (f *filler) listings(ctx context.Context) (all []listing) {
 	arm := "/subscriptions/" + f.cloud.SubscriptionID() + "/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&"
 	group := strings.Replace(arm, "/providers/", "/resourceGroups/"+localcloud.DefaultGroup+"/providers/", 1)
 	apps := "/v1.0/applications?"
-	var all []listing
 	for _, l := range []struct {
 		name, path string
 		want       int // -1: whatever the seed has
@@ -181,7 +181,7 @@ func (f *filler) listings(ctx context.Context) ([]listing, error) {
 		{"role assignments at a scope", group + query("$filter", "atScope()"), -1},
 		{"role assignments at a scope and below", group[:len(group)-1], -1},
 	} {
-		once := func() error {
+		all = append(all, listing{l.name, func() error {
 			var got struct{ Value []json.RawMessage }
 			if _, err := f.admin.Call(ctx, http.MethodGet, l.path, nil, &got); err != nil {
 				return err
@@ -190,31 +190,36 @@ func (f *filler) listings(ctx context.Context) ([]listing, error) {
 				return fmt.Errorf("%s finds %d, not %d", l.path, len(got.Value), l.want)
 			}
 			return nil
-		}
-		took, err := often(once)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, listing{l.name, took})
+		}})
 	}
-	return all, nil
+	return all
 }
 
-// often is how long f takes: the median of rounds, so that a collection of garbage in one of them does not count.
-func often(f func() error) (time.Duration, error) {
-	const rounds, calls = 15, 100
-	var all []time.Duration
-	for range rounds {
+// beside is how long one call takes of either. They take turns, and the fastest turn counts: what others do on the machine, and the
+// collector of garbage, only ever make one slower.
+func beside(f, g func() error) (one, other time.Duration, err error) {
+	const turns, calls = 30, 50
+	turn := func(f func() error, best time.Duration) (time.Duration, error) {
 		began := time.Now()
 		for range calls {
 			if err := f(); err != nil {
 				return 0, err
 			}
 		}
-		all = append(all, time.Since(began)/calls)
+		if took := time.Since(began) / calls; best == 0 || took < best {
+			best = took
+		}
+		return best, nil
 	}
-	slices.Sort(all)
-	return all[rounds/2], nil
+	for range turns {
+		if one, err = turn(f, one); err != nil {
+			return 0, 0, err
+		}
+		if other, err = turn(g, other); err != nil {
+			return 0, 0, err
+		}
+	}
+	return one, other, nil
 }
 
 func micros(d time.Duration) string { return fmt.Sprintf("%d µs", d.Microseconds()) }

@@ -2,7 +2,13 @@
 
 package main
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // largest is not known on this system.
 func largest(*os.ProcessState) int64 { return 0 }
+
+// processorTime is not known on this system.
+func processorTime() time.Duration { return 0 }
