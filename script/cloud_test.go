@@ -81,24 +81,7 @@ func (s *story) attach(ts *testscript.TestScript, dir string) {
 	ts.Check(err)
 	s.clouds = append(s.clouds, c)
 	ts.Check(s.learn())
-	s.managed(ts, func(m *localcloud.Management) error { // what is planted shall be seen at once
-		before, err := m.Knobs(s.ctx)
-		if err != nil {
-			return err
-		}
-		if _, err := m.PatchKnobs(s.ctx, []byte(`{"lag":{"login":"0s","graph":"0s","arm":"0s","vault":"0s"}}`)); err != nil {
-			return err
-		}
-		if err := s.plant(run, c.view); err != nil {
-			return err
-		}
-		again, err := json.Marshal(before)
-		if err != nil {
-			return err
-		}
-		_, err = m.PatchKnobs(s.ctx, again)
-		return err
-	})
+	s.undelayed(ts, func() error { return s.plant(run, c.view) }) // what is planted shall be seen at once
 }
 
 // viewAs looks at a cloud with the eyes of one of its operators.

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testscript.Main(m, map[string]func(){
-		"leastkey": func() { os.Exit(app.Main(os.Args[1:])) },
+		"leastkey":          func() { os.Exit(app.Main(os.Args[1:])) },
+		"provisioner-token": func() { os.Exit(app.ProvisionerTokenMain(os.Args[1:])) },
 	})
 }
 
@@ -83,6 +84,10 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"provisioned": with(provisioned), // provisioned [OTHERS]: the cloud has exactly what it must have
 		"revoked":     with(revoked),     // revoked PRINCIPAL [purged]: the cloud has nothing left
 		"asks":        with(asks),        // asks STATUS [QUERY], of the managed-identity endpoint that was printed last
+		// the Provisioner
+		"legacy":   with(install),  // legacy DIR: what the original leaves, there | migrated | untouched | forget: its files
+		"leak":     with(leak),     // leak FILE: writes the legacy secret there
+		"squatter": with(squatter), // squatter NAME VAR: an application of somebody else's; its client id goes into VAR
 		// what somebody does behind our back
 		"password": with(password),  // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR
 		"foreign":  with(foreign),   // foreign OBJECT VAR: adds a certificate; its SHA-256 goes into VAR

@@ -118,7 +118,7 @@ func (s *story) look(p *process) {
 		s.sweep.Bytes("environ:"+name, []byte(v))
 	}
 	stdout := p.what + ": stdout"
-	if len(p.cmd.Args) > 1 && p.cmd.Args[0] == "leastkey" && p.cmd.Args[1] == "token" {
+	if isTokenCommand(p.cmd.Args) {
 		stdout = tokenStdout
 	}
 	if showsHeader(p.cmd.Args) {

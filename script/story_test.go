@@ -18,6 +18,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/testkit/canary"
 	"github.com/leastkey/leastkey/internal/testkit/cloudview"
+	"github.com/leastkey/leastkey/internal/testkit/legacy"
 )
 
 // patience bounds every wait of a story for something that must come.
@@ -38,6 +39,7 @@ type story struct {
 	planted    map[string]string // for the stories that leak on purpose
 	identity   string            // the age identity of the story's own keystore
 	learnMore  func() error      // what else is secret; nil is nothing
+	legacy     legacy.Installed  // the legacy install of the story
 }
 
 // attached is a running cloud that the story looks at.

@@ -50,7 +50,7 @@ func (a *App) provisionerParts(p *place, t api.Target, w outside, base provision
 			Graph: w.graph, Keys: slotKeys{keys, slots}, Files: files, Secret: w.legacy, Memory: base.Memory, Tenant: p.tenant,
 			Default: secret.Ref{Backend: "keychain", Store: provisioner.Service, Name: p.tenant}, Settle: p.settle,
 		})
-		return &control.ProvisionerParts{Provision: provision.New(cfg), Migrate: m, Files: func(r api.ProvisionerRequest) (migrate.Where, error) { return a.whereLegacy(p, r) }}, nil
+		return &control.ProvisionerParts{Provision: provision.New(cfg), Migrate: m, Verify: verifier(p, w, m.Keys, files), Files: func(r api.ProvisionerRequest) (migrate.Where, error) { return a.whereLegacy(p, r) }}, nil
 	}
 }
 

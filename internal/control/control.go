@@ -34,6 +34,7 @@ type Journal interface {
 	Open(ctx context.Context, agentName string) (*agent.Run, error)
 	Finish(ctx context.Context, runID string, status agent.RunStatus) error
 	Last(ctx context.Context, agentName string) (*agent.Run, error) // that has ended
+	Runs(ctx context.Context, agentName string) ([]agent.Run, error)
 }
 
 // Ledger says who asked for what.

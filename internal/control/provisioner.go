@@ -19,12 +19,14 @@ import (
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/migrate"
 	"github.com/leastkey/leastkey/internal/work/provision"
+	"github.com/leastkey/leastkey/internal/work/verify"
 )
 
 // ProvisionerParts is what the Provisioner's plans act through: its own keystore, its own record, and the legacy secret's searcher.
 type ProvisionerParts struct {
 	Provision *provision.Provision // on the Provisioner's keystore, logging in for Graph
 	Migrate   *migrate.Migrate
+	Verify    *verify.Verify
 	// Files resolves the paths of a request: the state file that is meant, the environment file, and what else is searched.
 	Files func(r api.ProvisionerRequest) (migrate.Where, error)
 }

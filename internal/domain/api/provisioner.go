@@ -77,9 +77,13 @@ type VerifyRequest struct {
 type VerifyAnswer struct {
 	TenantID      string            `json:"tenant_id"`
 	ApplicationID string            `json:"application_id"`
+	Cloud         agent.Cloud       `json:"cloud"`
 	StateFile     string            `json:"state_file"`
+	Key           secret.Ref        `json:"key"`
+	SHA256        string            `json:"certificate_sha256,omitempty"`
+	NotAfter      time.Time         `json:"certificate_expires,omitzero"`
 	At            time.Time         `json:"at"`
 	Findings      []finding.Finding `json:"findings"`
-	Migrated      *Migrated         `json:"migrated,omitempty"` // of the last migration that the journal knows
+	Migrated      *Migrated         `json:"migrated,omitempty"` // by all migrations that the journal knows; nil if there was none
 	LedgerHead    string            `json:"ledger_head"`
 }

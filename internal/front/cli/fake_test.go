@@ -75,6 +75,7 @@ type fakeDoor struct {
 	verdict  api.LedgerVerdict
 	app      agent.Application
 	events   []api.Event
+	verified api.VerifyAnswer
 
 	target    api.Target
 	planned   api.PlanRequest
@@ -165,6 +166,9 @@ func (d *fakeDoor) Provisioner(_ context.Context, r api.ProvisionerRequest, _ fu
 }
 func (d *fakeDoor) ProvisionerStatus(context.Context, api.ProvisionerRequest) (api.ProvisionerReport, error) {
 	return api.ProvisionerReport{Verb: "status"}, d.err
+}
+func (d *fakeDoor) ProvisionerVerify(context.Context, api.VerifyRequest) (api.VerifyAnswer, error) {
+	return d.verified, d.err
 }
 func (d *fakeDoor) ProvisionerAdopt(context.Context, api.ProvisionerRequest, string, func(agent.Application) (bool, error)) (api.ProvisionerReport, error) {
 	return api.ProvisionerReport{Verb: "adopt"}, d.err

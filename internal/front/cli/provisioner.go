@@ -21,7 +21,7 @@ func (c *command) provisioner() *cobra.Command {
 These commands make it, move it from a client secret to a certificate whose key lives in the keystore, rotate it and get
 its tokens. Its ids are kept in .entraclaw-state.json, which is found by --state-file, LEASTKEY_STATE_FILE, leastkey.yaml,
 or from the current folder upward.`,
-	}, c.provisionerBootstrap(), c.provisionerMigrate(), c.provisionerStatus(), c.provisionerRotate(), c.provisionerRetire(),
+	}, c.provisionerBootstrap(), c.provisionerMigrate(), c.provisionerVerify(), c.provisionerStatus(), c.provisionerRotate(), c.provisionerRetire(),
 		c.provisionerRollback(), c.provisionerAdopt(), c.provisionerToken())
 }
 

@@ -54,6 +54,7 @@ type Door interface {
 	// Provisioner carries out one of the Provisioner's plans, and may return a report together with an error.
 	Provisioner(context.Context, api.ProvisionerRequest, func(api.Event)) (api.ProvisionerReport, error)
 	ProvisionerStatus(context.Context, api.ProvisionerRequest) (api.ProvisionerReport, error)
+	ProvisionerVerify(context.Context, api.VerifyRequest) (api.VerifyAnswer, error)
 	ProvisionerAdopt(ctx context.Context, r api.ProvisionerRequest, appID string, approve func(agent.Application) (bool, error)) (api.ProvisionerReport, error)
 	Close() error
 }

@@ -115,6 +115,11 @@ func (j *Journal) OpenRuns(ctx context.Context) ([]agent.Run, error) {
 	return j.runs(ctx, `WHERE status = 'open' ORDER BY seq`)
 }
 
+// Runs are all runs of the agent, oldest first.
+func (j *Journal) Runs(ctx context.Context, agentName string) ([]agent.Run, error) {
+	return j.runs(ctx, `WHERE agent = $1 ORDER BY seq`, agentName)
+}
+
 // Last is the agent's run that was started last, nil if there never was one.
 func (j *Journal) Last(ctx context.Context, agentName string) (*agent.Run, error) {
 	last, err := j.runs(ctx, `WHERE agent = $1 ORDER BY seq DESC LIMIT 1`, agentName)

@@ -1,7 +1,6 @@
 package statefile
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -274,18 +273,22 @@ func spellings(v secret.Value) [][]byte {
 	return slices.CompactFunc(all, bytes.Equal)
 }
 
-// holds is the line, from 1, of the first occurrence of any value in the file; 0 if there is none. Files of any size are read, a piece
-// at a time.
-func holds(path string, values []secret.Value) (int, error) {
-	var needles [][]byte
-	longest := 0
+// needles are all spellings of the values, and the length of the longest.
+func needles(values []secret.Value) (all [][]byte, longest int) {
 	for _, v := range values {
 		for _, s := range spellings(v) {
-			needles = append(needles, s)
+			all = append(all, s)
 			longest = max(longest, len(s))
 		}
 	}
-	if len(needles) == 0 {
+	return all, longest
+}
+
+// holds is the line, from 1, of the first occurrence of any value in the file; 0 if there is none. Files of any size are read, a piece
+// at a time.
+func holds(path string, values []secret.Value) (int, error) {
+	all, longest := needles(values)
+	if len(all) == 0 {
 		return 0, nil
 	}
 	f, err := os.Open(path)
@@ -296,7 +299,15 @@ func holds(path string, values []secret.Value) (int, error) {
 		return 0, unavailable("read "+path, err)
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 64<<10)
+	line, err := search(f, all, longest)
+	if err != nil {
+		return 0, unavailable("read "+path, err)
+	}
+	return line, nil
+}
+
+// search is the line of the first needle in what r gives; 0 if there is none.
+func search(r io.Reader, needles [][]byte, longest int) (int, error) {
 	line, window, piece := 1, []byte(nil), make([]byte, 64<<10)
 	defer clear(piece)
 	for {
@@ -317,7 +328,7 @@ func holds(path string, values []secret.Value) (int, error) {
 			return 0, nil
 		}
 		if err != nil {
-			return 0, unavailable("read "+path, err)
+			return 0, err
 		}
 	}
 }
