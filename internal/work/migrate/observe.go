@@ -48,9 +48,7 @@ func (m *Migrate) Observe(ctx context.Context, spec agent.Spec, rec agent.Record
 	}
 	if ask.Rights && o.Application != nil {
 		all.Do(func() (err error) {
-			o.Rights, err = retry(ctx, "the operator's rights", func(ctx context.Context) (provisioner.Rights, error) {
-				return m.Graph.Rights(ctx, *o.Application)
-			})
+			o.Rights, err = m.rights(ctx, *o.Application)
 			return err
 		})
 	}
@@ -110,6 +108,18 @@ func (m *Migrate) identity(ctx context.Context, spec agent.Spec, rec agent.Recor
 	return nil
 }
 
+// rights asks what the operator may do. An owner may remove credentials without any directory role.
+func (m *Migrate) rights(ctx context.Context, app agent.Application) (r provisioner.Rights, err error) {
+	app.Owners, err = retry(ctx, "the owners of application "+app.AppID, func(ctx context.Context) ([]agent.Owner, error) {
+		owners, err := m.Graph.Owners(ctx, app.ID)
+		return owners, job.Spreading(err)
+	})
+	if err != nil {
+		return r, err
+	}
+	return retry(ctx, "the operator's rights", func(ctx context.Context) (provisioner.Rights, error) { return m.Graph.Rights(ctx, app) })
+}
+
 func (m *Migrate) permissions(ctx context.Context, o *provisioner.Observed) error {
 	type offer struct {
 		id    string
@@ -138,12 +148,13 @@ func (m *Migrate) permissions(ctx context.Context, o *provisioner.Observed) erro
 	return err
 }
 
-// keys opens every recorded key. Only the store's own "there is none" is absent.
+// keys opens every recorded key. Only the store's own "there is none" is absent: that the store itself is not there says nothing about a
+// key that was made.
 func (m *Migrate) keys(ctx context.Context, rec agent.Record, o *provisioner.Observed) error {
 	for _, g := range rec.Generations {
 		key, err := m.Keys.Open(ctx, g.Ref)
 		switch {
-		case absent(err):
+		case fault.Is(err, fault.NotFound):
 			o.Keys[g.ID] = agent.KeyAbsent
 		case err != nil:
 			return fmt.Errorf("open key %s: %w", g.Ref, err)
@@ -165,6 +176,10 @@ func (m *Migrate) legacy(ctx context.Context, w Where, o *provisioner.Observed) 
 	o.Places = found.Places
 	appID := client(o)
 	if len(found.Values) == 0 || appID == "" {
+		return nil
+	}
+	if o.File.Tenant != "" && !strings.EqualFold(o.File.Tenant, m.Tenant) { // another tenant's secret is not for this login service
+		o.Secret = provisioner.SecretUnknown
 		return nil
 	}
 	o.Secret = provisioner.SecretDead

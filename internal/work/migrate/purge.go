@@ -145,6 +145,13 @@ func (m *Migrate) belonging(ctx context.Context, rec agent.Record, f provisioner
 	}
 	s := provisioner.Slot{State: agent.KeyPresent}
 	var certs [][]byte
+	keyIDs := map[string]string{}
+	if app != nil { // these first: a key may have several certificates, and only one that is registered logs in
+		for _, c := range app.Certificates {
+			certs = append(certs, c.DER)
+			keyIDs[strings.ToLower(c.SHA256)] = c.KeyID
+		}
+	}
 	for _, g := range rec.Generations {
 		certs = append(certs, g.DER)
 	}
@@ -155,13 +162,6 @@ func (m *Migrate) belonging(ctx context.Context, rec agent.Record, f provisioner
 		certs = append(certs, beside)
 	case !fault.Is(err, fault.NotFound):
 		return s, fmt.Errorf("read the certificate beside %s: %w", m.slot(), err)
-	}
-	keyIDs := map[string]string{}
-	if app != nil {
-		for _, c := range app.Certificates {
-			certs = append(certs, c.DER)
-			keyIDs[c.SHA256] = c.KeyID
-		}
 	}
 	if cert := certificateOf(certs, func(der []byte) bool { return len(der) > 0 && observe.Belongs(key, der) }); cert != nil {
 		sum := fmt.Sprintf("%x", sha(cert.Raw))

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -43,17 +44,11 @@ func (m *Migrate) promote() job.Handler {
 			case err != nil:
 				return nil, err
 			}
-			for _, g := range rec.Generations {
-				if observe.Belongs(old, g.DER) {
-					intent["generation"], intent["displaced"] = g.ID, m.copyName(g.ID)
-					return intent, nil
-				}
-			}
-			intent["displaced"] = m.copyName("displaced-" + fingerprint(old))
+			intent["generation"], intent["displaced"] = m.aside(rec, old)
 			return intent, nil
 		},
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-			g, _, err := m.recorded(ctx, c)
+			g, rec, err := m.recorded(ctx, c)
 			if err != nil {
 				return agent.Result{}, err
 			}
@@ -62,7 +57,7 @@ func (m *Migrate) promote() job.Handler {
 				return agent.Result{}, err
 			}
 			if err != nil || !observe.Belongs(now, g.DER) { // else an earlier try has done it
-				if err := m.replace(ctx, c, g, now, err == nil); err != nil {
+				if err := m.replace(ctx, c, rec, g, now, err == nil); err != nil {
 					return agent.Result{}, err
 				}
 			}
@@ -74,23 +69,40 @@ func (m *Migrate) promote() job.Handler {
 			return agent.Result{Detail: m.slot().String(), Facts: map[string]string{"displaced:" + c.Step.ID: c.Intent["displaced"]}, Evidence: evidence("open "+m.slot().String(), "the key of certificate "+g.SHA256)}, nil
 		},
 		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+			m.takeSlot(rec, c.With("generation"))
 			for i := range rec.Generations {
-				g := &rec.Generations[i]
-				switch g.ID {
-				case c.With("generation"):
-					g.Ref, g.Active = m.slot(), true
-				default:
-					if g.Active = false; g.ID == c.Intent["generation"] {
-						g.Ref = m.Keys.Ref(c.Intent["displaced"])
-					}
-				}
+				rec.Generations[i].Active = rec.Generations[i].ID == c.With("generation")
 			}
 		},
 	}
 }
 
+// aside is where a key is kept that leaves the slot: under the generation that it is of, or by its own hash where no generation has it.
+func (m *Migrate) aside(rec agent.Record, key crypto.Signer) (generation, name string) {
+	for _, g := range rec.Generations {
+		if observe.Belongs(key, g.DER) {
+			return g.ID, m.copyName(g.ID)
+		}
+	}
+	return "", m.copyName("displaced-" + fingerprint(key))
+}
+
+// takeSlot records whose key the slot holds; "" is nobody's that we know. Of every other generation it does not hold the key any more: if
+// there is one, it lies beside. No two generations may name one entry, or deleting the key of one would delete the other's.
+func (m *Migrate) takeSlot(rec *agent.Record, generation string) {
+	for i := range rec.Generations {
+		g := &rec.Generations[i]
+		switch {
+		case g.ID == generation:
+			g.Ref = m.slot()
+		case g.Ref == m.slot():
+			g.Ref = m.Keys.Ref(m.copyName(g.ID))
+		}
+	}
+}
+
 // replace copies what the slot holds and puts the new key there.
-func (m *Migrate) replace(ctx context.Context, c *job.Call, g agent.Generation, now crypto.Signer, held bool) error {
+func (m *Migrate) replace(ctx context.Context, c *job.Call, rec agent.Record, g agent.Generation, now crypto.Signer, held bool) error {
 	key, err := m.Keys.Open(ctx, g.Ref)
 	if err != nil {
 		return err
@@ -99,7 +111,7 @@ func (m *Migrate) replace(ctx context.Context, c *job.Call, g agent.Generation, 
 		return fault.Newf(fault.Conflict, "key %s is not the one of certificate %s", g.Ref, g.SHA256)
 	}
 	if held {
-		if c.Intent["displaced"] == "" {
+		if _, name := m.aside(rec, now); name != c.Intent["displaced"] { // journalled is what it held before
 			return fault.New(fault.Conflict, "somebody has put a key into the active slot "+m.slot().String()+" meanwhile", "find out who, then run it again")
 		}
 		if err := m.keep(ctx, c.Intent["displaced"], now); err != nil {
@@ -135,24 +147,36 @@ func (m *Migrate) keep(ctx context.Context, name string, key crypto.Signer) erro
 	return nil
 }
 
-// restoreKey puts back what the slot held before the promotion of a run that is rolled back.
+// restoreKey puts back what the slot held before the promotion of a run that is rolled back. A key that somebody else has put there
+// meanwhile is neither the run's nor ours, and stays.
 func (m *Migrate) restoreKey() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+			now, err := m.Keys.Open(ctx, m.slot())
+			if err != nil && !fault.Is(err, fault.NotFound) { // that the store is not there says nothing about what it holds
+				return agent.Result{}, err
+			}
+			held := err == nil
+			promoted, err := m.promoted(ctx, c)
+			if err != nil {
+				return agent.Result{}, err
+			}
 			name := c.With("displaced")
 			if name == "" {
-				err := m.Keys.Delete(ctx, m.slot())
-				if absent(err) {
-					err = nil
+				if !held || !promoted(now) {
+					return agent.Result{Detail: "it was empty, and does not hold the key of the run"}, nil
 				}
-				return agent.Result{Detail: "it was empty"}, err
+				return agent.Result{Detail: "it was empty"}, m.Keys.Delete(ctx, m.slot())
 			}
 			old, err := m.Keys.Open(ctx, m.Keys.Ref(name))
-			if absent(err) {
+			if fault.Is(err, fault.NotFound) {
 				return agent.Result{Detail: "it was not changed yet"}, nil
 			}
 			if err != nil {
 				return agent.Result{}, err
+			}
+			if held && !promoted(now) && !same(now, old) {
+				return agent.Result{Detail: "it holds a key that somebody else has put there; what it held before is kept as " + m.Keys.Ref(name).String(), Facts: map[string]string{"slot": "foreign"}}, nil
 			}
 			if err := m.Keys.Replace(ctx, m.Tenant, old); err != nil {
 				return agent.Result{}, err
@@ -166,15 +190,27 @@ func (m *Migrate) restoreKey() job.Handler {
 			}
 			return agent.Result{Detail: m.slot().String()}, m.Keys.Delete(ctx, m.Keys.Ref(name))
 		},
-		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) {
+		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			if r.Facts["slot"] == "foreign" {
+				m.takeSlot(rec, "")
+				return
+			}
+			m.takeSlot(rec, c.With("generation"))
 			for i := range rec.Generations {
-				g := &rec.Generations[i]
-				if g.Active = g.ID == c.With("generation"); g.Active {
-					g.Ref = m.slot()
-				}
+				rec.Generations[i].Active = rec.Generations[i].ID == c.With("generation")
 			}
 		},
 	}
+}
+
+// promoted tells of a key whether the run that is rolled back has promoted it.
+func (m *Migrate) promoted(ctx context.Context, c *job.Call) (func(crypto.Signer) bool, error) {
+	rec, err := m.Memory.Agent(ctx, provisioner.Name)
+	if err != nil {
+		return nil, err
+	}
+	g := rec.Generation(c.With("promoted"))
+	return func(key crypto.Signer) bool { return g != nil && observe.Belongs(key, g.DER) }, nil
 }
 
 // importKey records the key that the slot holds.
@@ -193,10 +229,21 @@ func (m *Migrate) importKey() job.Handler {
 				return agent.Result{}, fault.New(fault.Conflict, "the active slot holds another key now", "run it again")
 			}
 			sum := hex.EncodeToString(sha(der))
-			return agent.Result{Detail: m.slot().String(), Facts: map[string]string{agent.FactGeneration: sum[:32], agent.FactSHA256: sum, agent.FactKeyID: c.With("key_id"), agent.FactKey: m.slot().String()},
+			id := sum[:32]
+			rec, err := m.Memory.Agent(ctx, provisioner.Name)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			for _, g := range rec.Generations { // one of ours that came back into the slot stays the one that it is
+				if strings.EqualFold(g.SHA256, sum) {
+					id = g.ID
+				}
+			}
+			return agent.Result{Detail: m.slot().String(), Facts: map[string]string{agent.FactGeneration: id, agent.FactSHA256: sum, agent.FactKeyID: c.With("key_id"), agent.FactKey: m.slot().String()},
 				Evidence: evidence("open "+m.slot().String(), "the key of certificate "+sum)}, nil
 		},
 		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
+			m.takeSlot(rec, r.Facts[agent.FactGeneration])
 			der, err := base64.StdEncoding.DecodeString(c.With("certificate"))
 			if err != nil || rec.Generation(r.Facts[agent.FactGeneration]) != nil {
 				return
@@ -212,20 +259,11 @@ func (m *Migrate) importKey() job.Handler {
 
 // absent tells whether the store was asked and answered that there is none, or does not exist yet.
 func absent(err error) bool {
-	if fault.Is(err, fault.NotFound) {
-		return true
-	}
-	for e := err; e != nil; {
-		if u, ok := e.(interface{ Unmade() bool }); ok {
-			return u.Unmade()
-		}
-		w, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		e = w.Unwrap()
-	}
-	return false
+	u, ok := errors.AsType[interface {
+		error
+		Unmade() bool
+	}](err)
+	return fault.Is(err, fault.NotFound) || (ok && u.Unmade())
 }
 
 func same(a, b crypto.Signer) bool {
