@@ -102,9 +102,13 @@ func (w *errand) underLock(ctx context.Context) error {
 	} else if w.req.Verb != agent.Rotate {
 		return w.refuse(ctx, "", fault.New(fault.Refused, "only a rotation goes without an operator", "name one: --operator az"))
 	}
+	w.parts.Provision.Issued = w.req.Issued
 	open, err := w.c.Journal.Open(ctx, provisioner.Name)
 	if err != nil {
 		return err
+	}
+	if open == nil && len(w.req.Issued) > 0 {
+		return w.refuse(ctx, "", fault.New(fault.Usage, "no rotation of the Provisioner waits for a certificate", "rotate without --certificate first: where a policy demands an authority's, it stops once the key is made"))
 	}
 	if open != nil && !w.req.DryRun {
 		if done, err := w.resume(ctx, *open); err != nil || done {
@@ -133,7 +137,7 @@ func (w *errand) resume(ctx context.Context, open agent.Run) (bool, error) {
 	}
 	w.report.Digest, w.report.Findings = open.Digest, open.Plan.Findings
 	err := w.run(ctx, open, false)
-	if err != nil && outdated(err) {
+	if err != nil && (outdated(err) || (open.Verb == agent.Rotate && !w.alone() && unproven(err))) {
 		// What it relied on has changed meanwhile. The next plan sees what there is, and needs an approval of its own.
 		w.report.Steps, w.report.Findings = nil, nil
 		return false, w.settle(ctx, open)

@@ -21,7 +21,7 @@ type ProvisionerRequest struct {
 	SoleHolder   bool
 	OthersAccept bool
 	NoBackUp     bool
-	Certificate  string // rotate: PEM file of a certificate that a CA has issued for the pending key
+	Issued       []byte // rotate: the DER of a certificate that an authority has issued for the key of a rotation that was stopped
 	SHA256       string // retire
 	Overlap      time.Duration
 	DryRun       bool

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,9 @@ or from the current folder upward.`,
 // provisionerOptions are what the commands that change something share.
 type provisionerOptions struct {
 	form
-	req api.ProvisionerRequest
-	yes bool
+	req         api.ProvisionerRequest
+	yes         bool
+	certificate string // rotate: a file
 }
 
 func (o *provisionerOptions) common(cmd *cobra.Command) {
@@ -98,7 +100,7 @@ operator registers the new one. Certificates of other machines stay.`,
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.req.Overlap, "overlap", 0, "keep the old certificate for this `TIME`; the next bootstrap or rotate after it removes it")
-	f.StringVar(&o.req.Certificate, "certificate", "", "PEM `FILE` of a certificate that a CA has issued for the pending key")
+	f.StringVar(&o.certificate, "certificate", "", "PEM `FILE` of a certificate that an authority has issued for the key of a rotation that stopped for it")
 	o.changing(cmd)
 	return cmd
 }
@@ -204,8 +206,12 @@ not paste it.`,
 			}
 			t, err := c.world.ProvisionerToken(ctx, c.target, stateFile, scope)
 			if err != nil {
-				// Scripts have one failure to deal with, whatever its cause.
-				c.complain(err.Error(), fault.Hint(err))
+				// Scripts have one failure to deal with, whatever its cause, and one line of a log to show for it.
+				said := strings.Join(strings.Fields(err.Error()), " ")
+				if hint := fault.Hint(err); hint != "" {
+					said += " (" + hint + ")"
+				}
+				c.complain(said, "")
 				return end(api.ExitFailed)
 			}
 			return c.writeToken(t)
@@ -219,6 +225,10 @@ not paste it.`,
 // runProvisioner shows the plan and, unless it is a dry run, carries it out.
 func (c *command) runProvisioner(ctx context.Context, o provisionerOptions) error {
 	if err := checkPin(o.req.Digest); err != nil {
+		return err
+	}
+	var err error
+	if o.req.Issued, err = readCertificate(o.certificate); err != nil {
 		return err
 	}
 	a := approval{c: c, ctx: ctx, yes: o.yes, pin: o.req.Digest}
@@ -240,10 +250,49 @@ func (c *command) runProvisioner(ctx context.Context, o provisionerOptions) erro
 	})
 }
 
+// again is what the plan was made with, so that the next command makes the same one.
+func (o provisionerOptions) again(p agent.Plan) string {
+	var b strings.Builder
+	for _, f := range []struct{ flag, value string }{{"state-file", o.req.StateFile}, {"env-file", o.req.EnvFile}, {"certificate", o.certificate}} {
+		if f.value != "" {
+			b.WriteString(" --" + f.flag + " " + quote(f.value))
+		}
+	}
+	for _, f := range []struct {
+		flag string
+		all  []string
+	}{{"also", o.req.Also}, {"edit", o.req.Edit}} {
+		for _, path := range f.all {
+			b.WriteString(" --" + f.flag + " " + quote(path))
+		}
+	}
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"create-beside", o.req.CreateBeside}, {"no-backup", o.req.NoBackUp}, {"sole-holder", o.req.SoleHolder}, {"others-accept", o.req.OthersAccept}} {
+		if f.set {
+			b.WriteString(" --" + f.flag)
+		}
+	}
+	if o.req.Overlap > 0 {
+		b.WriteString(" --overlap " + o.req.Overlap.String())
+	}
+	if p.Verb == provisioner.Retire {
+		b.WriteString(" " + quote(o.req.SHA256))
+	}
+	if o.req.SoleHolder || o.req.OthersAccept || !removesPasswords(p) {
+		return b.String()
+	}
+	return b.String() + " --sole-holder (or --others-accept)"
+}
+
+func removesPasswords(p agent.Plan) bool {
+	return p.Verb == provisioner.Migrate && slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.RemovePassword })
+}
+
 // holders wants to hear who else loses the secret, where nobody is asked.
 func holders(o provisionerOptions, p agent.Plan) error {
-	removes := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.RemovePassword })
-	if p.Verb == provisioner.Migrate && removes && (o.yes || o.req.Digest != "") && !o.req.SoleHolder && !o.req.OthersAccept {
+	if removesPasswords(p) && (o.yes || o.req.Digest != "") && !o.req.SoleHolder && !o.req.OthersAccept {
 		return usage("say that you know: --sole-holder if there is none, --others-accept if they do", "every other holder of the secret stops working now")
 	}
 	return nil
@@ -258,7 +307,7 @@ func (c *command) provisionerAnswer(rep api.ProvisionerReport, o provisionerOpti
 	}
 	if rep.Plan != nil {
 		c.out.plan(api.PlanAnswer{Plan: *rep.Plan, Digest: rep.Digest})
-		c.next("leastkey provisioner %s --digest %s%s", rep.Verb, api.ShortDigest(rep.Digest), c.same())
+		c.next("leastkey provisioner %s --digest %s%s%s", rep.Verb, api.ShortDigest(rep.Digest), o.again(*rep.Plan), c.same())
 		return nil
 	}
 	c.out.provisionerReport(rep, time.Now())
