@@ -87,6 +87,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		// the Provisioner
 		"legacy":   with(install),  // legacy DIR: what the original leaves, there | migrated | untouched | forget: its files
 		"leak":     with(leak),     // leak FILE: writes the legacy secret there
+		"runbook":  with(runbook),  // runbook FILE: every command of a document of the repository
 		"squatter": with(squatter), // squatter NAME VAR: an application of somebody else's; its client id goes into VAR
 		// what somebody does behind our back
 		"password": with(password),  // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR

@@ -14,9 +14,15 @@ import (
 // business there.
 func markdown(a api.VerifyAnswer) string {
 	m := summary{dir: filepath.Dir(a.StateFile)}
-	m.line("## The Provisioner logs in with a certificate")
-	m.line("")
-	m.line("The application `%s` (tenant `%s`, %s cloud) has moved from a client secret to a certificate. Its name, its ids and its permissions are the same.", a.ApplicationID, a.TenantID, a.Cloud)
+	if api.FindingsExit(a.Findings) == api.ExitDone {
+		m.line("## The Provisioner logs in with a certificate, and with nothing else")
+		m.line("")
+		m.line("The application `%s` (tenant `%s`, %s cloud) has no client secret any more. Its name, its ids and its permissions are the same.", a.ApplicationID, a.TenantID, a.Cloud)
+	} else {
+		m.line("## The Provisioner's migration is not complete")
+		m.line("")
+		m.line("Application `%s` (tenant `%s`, %s cloud). What fails below, or could not be told, is to be put right before this is merged.", a.ApplicationID, a.TenantID, a.Cloud)
+	}
 	m.line("")
 	m.line("### What changed")
 	m.line("")

@@ -18,7 +18,13 @@ func (p *printer) findings(indent int, all []finding.Finding) {
 				text = f.Detail
 			}
 		}
+		text, more, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
 		p.item(indent, st, word, 8, text+" ("+f.ID+")")
+		if more != "" { // such as a diff, which is read line by line
+			for line := range strings.SplitSeq(more, "\n") {
+				p.text(indent+8, plain, line)
+			}
+		}
 		if f.Outcome != finding.Pass && f.Outcome != finding.Skip {
 			for _, e := range f.Evidence {
 				p.text(indent+8, dim, evidence(e))
