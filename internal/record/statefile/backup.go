@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -20,8 +21,11 @@ import (
 // BackUpLife is how long a backup is kept: long enough to notice that something is missing, short enough that nobody forgets it.
 const BackUpLife = 7 * 24 * time.Hour
 
-// backUpSuffix ends the names of our backups.
-const backUpSuffix = ".age"
+// backUpSuffix ends the names of our backups, unfinished those of files that are not whole yet.
+const (
+	backUpSuffix = ".age"
+	unfinished   = ".leastkey-new"
+)
 
 // BackUp writes an encrypted copy of a file into dir, 0600, and reads it back. One of that name that is there already is read back instead:
 // an earlier try has written it.
@@ -33,6 +37,9 @@ func BackUp(ctx context.Context, path, dir, name string, id *age.X25519Identity)
 	have, err := read(at)
 	if err != nil {
 		return "", err
+	}
+	if !have.exists() {
+		return "", fault.New(fault.NotFound, "back up "+at+": there is no such file", "")
 	}
 	defer clear(have.content)
 	if err := ctx.Err(); err != nil {
@@ -57,7 +64,7 @@ func BackUp(ctx context.Context, path, dir, name string, id *age.X25519Identity)
 	if err != nil {
 		return "", unavailable("encrypt a copy of "+at, err)
 	}
-	temp := to + ".leastkey-new"
+	temp := to + unfinished
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", unavailable("remove unfinished "+temp, err)
 	}
@@ -89,8 +96,11 @@ func OpenBackUp(path string, id *age.X25519Identity) (secret.Value, error) {
 		return secret.Value{}, unavailable("read "+path, err)
 	}
 	r, err := age.Decrypt(bytes.NewReader(sealed), id)
-	if err != nil {
+	if _, another := errors.AsType[*age.NoIdentityMatchError](err); another {
 		return secret.Value{}, fault.New(fault.Unauthenticated, "backup "+path+" does not open with the identity of the keystore", "")
+	}
+	if err != nil {
+		return secret.Value{}, fault.New(fault.Corrupt, "backup "+path+" is damaged or cut short", "")
 	}
 	b, err := io.ReadAll(io.LimitReader(r, maxSize))
 	if err != nil {
@@ -113,4 +123,41 @@ func BackUpSecret(path string, id *age.X25519Identity) (v secret.Value, err erro
 		return err
 	})
 	return v, err
+}
+
+// ExpireBackUps removes from a folder of our backups those that are older than [BackUpLife], with what unfinished tries of that age have
+// left, and names what it removed. One that somebody else removes meanwhile is fine, and so is a folder that was never made. It may be cut
+// off anywhere and called again. On an error it names what was removed until then.
+func ExpireBackUps(dir string, now time.Time) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable("look into "+dir, err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(strings.TrimSuffix(e.Name(), unfinished), backUpSuffix) || !e.Type().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return removed, unavailable("look at "+path, err)
+		}
+		if now.Before(info.ModTime().Add(BackUpLife)) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, unavailable("remove expired "+path, err)
+		}
+		removed = append(removed, path)
+	}
+	if len(removed) > 0 {
+		err = syncFolder(dir)
+	}
+	return removed, err
 }

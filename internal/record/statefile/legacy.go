@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
@@ -42,7 +43,7 @@ func Legacy(ctx context.Context, w Where, known []secret.Value) (values []secret
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		found, err := assigned(f.path)
+		found, err := assigned(f)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -52,6 +53,7 @@ func Legacy(ctx context.Context, w Where, known []secret.Value) (values []secret
 			}
 		}
 	}
+	values = whole(values)
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
@@ -75,6 +77,20 @@ func Legacy(ctx context.Context, w Where, known []secret.Value) (values []secret
 		places = append(places, p)
 	}
 	return values, places, nil
+}
+
+// whole are the values without those that another one begins with: a piece of it, cut off at a character that some file writes in another
+// way. No two secrets of Entra are alike by chance.
+func whole(values []secret.Value) []secret.Value {
+	begins := func(v, w secret.Value) (yes bool) {
+		_ = v.Use(func(a []byte) error { // the functions return nil
+			return w.Use(func(b []byte) error { yes = len(a) > len(b) && bytes.HasPrefix(a, b); return nil })
+		})
+		return yes
+	}
+	return slices.DeleteFunc(slices.Clone(values), func(piece secret.Value) bool {
+		return slices.ContainsFunc(values, func(v secret.Value) bool { return begins(v, piece) })
+	})
 }
 
 // file is one that is looked into.
@@ -102,7 +118,7 @@ func (w Where) files() ([]file, error) {
 		if err != nil {
 			return unavailable("look at "+path, err)
 		}
-		if info.Mode().IsRegular() && !seen[at] {
+		if info.Mode().IsRegular() && info.Size() > 0 && !seen[at] { // our locks are empty, and elsewhere than on Unix nobody else may open one
 			seen[at] = true
 			all = append(all, file{at, kind})
 		}
@@ -111,7 +127,7 @@ func (w Where) files() ([]file, error) {
 	for _, named := range []struct {
 		paths []string
 		kind  provisioner.Kind
-	}{{[]string{w.State}, provisioner.StateFile}, {[]string{w.Env}, provisioner.EnvFile}, {w.Edit, provisioner.Edit}} {
+	}{{[]string{w.State}, provisioner.StateFile}, {w.Edit, provisioner.Edit}, {[]string{w.Env}, provisioner.EnvFile}} { // a comment in the environment file goes only when it is named
 		for _, p := range named.paths {
 			if p == "" {
 				continue
@@ -124,6 +140,12 @@ func (w Where) files() ([]file, error) {
 	if w.State != "" {
 		if err := folderOf(filepath.Dir(w.State), add); err != nil {
 			return nil, err
+		}
+		// Copies lie beside the file itself, also where its name here is a link.
+		if at, err := filepath.EvalSymlinks(w.State); err == nil && filepath.Dir(at) != filepath.Dir(w.State) {
+			if err := folderOf(filepath.Dir(at), add); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, dir := range w.Temp {
@@ -148,7 +170,7 @@ func folderOf(dir string, add func(string, provisioner.Kind) error) error {
 		return unavailable("look into "+dir, err)
 	}
 	for _, e := range entries {
-		if e.IsDir() || ours(e.Name()) {
+		if e.IsDir() {
 			continue
 		}
 		if err := add(filepath.Join(dir, e.Name()), provisioner.Other); err != nil {
@@ -156,11 +178,6 @@ func folderOf(dir string, add func(string, provisioner.Kind) error) error {
 		}
 	}
 	return nil
-}
-
-// ours tells whether the name is that of a lock or unfinished file of ours.
-func ours(name string) bool {
-	return strings.HasSuffix(name, ".lock") || strings.HasSuffix(name, ".leastkey-new")
 }
 
 // temporary adds what the caller owns: other people's files of that name are not ours to read.
@@ -203,26 +220,36 @@ func temporary(dir string, add func(string, provisioner.Kind) error) error {
 // below adds a file, or everything below a folder. Git's own objects are compressed, so that no search finds anything in them: the
 // history is a question of its own.
 func below(path string, add func(string, provisioner.Kind) error) error {
+	path, err := filepath.EvalSymlinks(path) // a walk does not follow the link that it begins at
+	if err != nil {
+		return unavailable("look into "+path, err)
+	}
 	return filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return unavailable("look into "+at, err)
 		case e.IsDir() && e.Name() == ".git" && at != path:
 			return fs.SkipDir
-		case e.Type().IsRegular() && !ours(e.Name()):
+		case e.Type().IsRegular():
 			return add(at, provisioner.Other)
 		}
 		return nil
 	})
 }
 
-// assignment of the legacy key, in JSON, environment files, shell and most else. What follows has to look like a secret: Entra makes them
-// of 32 to 64 of these characters (seen 2019 to 2026), while code and documentation say where one would stand.
+// assignment of the legacy key, in JSON, environment files, shell and most else.
 var legacyKey = regexp.MustCompile(provisioner.KeySecret + `["']?[ \t]*[:=][ \t]*["']?([A-Za-z0-9~._+/=!@#%^*:\-]{16,})`)
 
-// assigned are the values that a file gives the legacy key.
-func assigned(path string) ([]secret.Value, error) {
-	b, small, err := head(path)
+// generated tells whether the text can be a secret that Entra has made: 32 to 64 random letters and digits, with some signs (seen 2019 to
+// 2026), while code and documentation say with words where one would stand.
+func generated(text []byte) bool {
+	return bytes.ContainsAny(text, "0123456789") && bytes.ContainsFunc(text, unicode.IsLower) && bytes.ContainsFunc(text, unicode.IsUpper)
+}
+
+// assigned are the values that a file gives the legacy key. A state file and an environment file are taken at their word; elsewhere the
+// value has to look like one.
+func assigned(f file) ([]secret.Value, error) {
+	b, small, err := head(f.path)
 	if err != nil || !small {
 		return nil, err
 	}
@@ -233,8 +260,19 @@ func assigned(path string) ([]secret.Value, error) {
 			all = append(all, secret.New([]byte(v)))
 		}
 	}
+	if f.kind == provisioner.EnvFile {
+		if e, err := ParseEnv(b); err == nil {
+			for _, l := range e.lines {
+				if v := unquote(l.value); l.key == provisioner.KeySecret && v != "" {
+					all = append(all, secret.New([]byte(v)))
+				}
+			}
+		}
+	}
 	for _, m := range legacyKey.FindAllSubmatch(b, -1) {
-		all = append(all, secret.New(bytes.Clone(m[1])))
+		if generated(m[1]) {
+			all = append(all, secret.New(bytes.Clone(m[1])))
+		}
 	}
 	return all, nil
 }
@@ -273,13 +311,15 @@ func spellings(v secret.Value) [][]byte {
 	return slices.CompactFunc(all, bytes.Equal)
 }
 
-// needles are all spellings of the values, and the length of the longest.
+// needles are all spellings of the values, and the length of the longest, which comes first: one value may begin with another, and what
+// is left of it once the shorter one is cut out is a piece of a secret.
 func needles(values []secret.Value) (all [][]byte, longest int) {
 	for _, v := range values {
-		for _, s := range spellings(v) {
-			all = append(all, s)
-			longest = max(longest, len(s))
-		}
+		all = append(all, spellings(v)...)
+	}
+	slices.SortStableFunc(all, func(a, b []byte) int { return len(b) - len(a) })
+	if len(all) > 0 {
+		longest = len(all[0])
 	}
 	return all, longest
 }
@@ -313,12 +353,16 @@ func search(r io.Reader, needles [][]byte, longest int) (int, error) {
 	for {
 		n, err := r.Read(piece)
 		window = append(window, piece[:n]...)
+		first := -1
 		for _, needle := range needles {
-			if i := bytes.Index(window, needle); i >= 0 {
-				line += bytes.Count(window[:i], []byte("\n"))
-				clear(window)
-				return line, nil
+			if i := bytes.Index(window, needle); i >= 0 && (first < 0 || i < first) {
+				first = i
 			}
+		}
+		if first >= 0 {
+			line += bytes.Count(window[:first], []byte("\n"))
+			clear(window)
+			return line, nil
 		}
 		if cut := len(window) - longest; cut > 0 { // what a needle could still begin in stays
 			line += bytes.Count(window[:cut], []byte("\n"))
@@ -385,24 +429,27 @@ func purgeEnv(have found, at string, values []secret.Value) ([]byte, []string, [
 		return nil, nil, nil, err
 	}
 	var removed []string
-	for _, key := range slices.Clone(e.Keys()) {
-		v, _ := e.Get(key)
-		if !isOneOf(values, v) {
+	for _, key := range e.Keys() {
+		guilty := func(l line) bool { return l.key == key && isOneOf(values, unquote(l.value)) }
+		if !slices.ContainsFunc(e.lines, guilty) {
 			continue
 		}
-		if _, err := e.Remove(key); err != nil {
+		if err := e.joined(key); err != nil {
 			return nil, nil, nil, fmt.Errorf("change %s: %w", at, err)
 		}
+		e.lines = slices.DeleteFunc(e.lines, guilty)
 		removed = append(removed, key)
 	}
 	return e.Bytes(), nil, removed, nil
 }
 
-func cut(b []byte, values []secret.Value) []byte {
-	for _, v := range values {
-		for _, s := range spellings(v) {
-			b = bytes.ReplaceAll(b, s, nil)
-		}
+func cut(b []byte, values []secret.Value) []byte { return replaced(b, values, "") }
+
+// replaced is b with every value in it replaced, in whatever spelling.
+func replaced(b []byte, values []secret.Value, by string) []byte {
+	all, _ := needles(values)
+	for _, needle := range all {
+		b = bytes.ReplaceAll(b, needle, []byte(by))
 	}
 	return b
 }
@@ -420,12 +467,7 @@ func PurgeDiff(path string, values []secret.Value) (string, error) {
 		if bytes.Equal(after, line) {
 			continue
 		}
-		hidden := line
-		for _, v := range values {
-			for _, s := range spellings(v) {
-				hidden = bytes.ReplaceAll(hidden, s, []byte("[secret]"))
-			}
-		}
+		hidden := replaced(line, values, "[secret]")
 		fmt.Fprintf(&diff, "line %d\n-%s\n+%s\n", i+1, bytes.TrimRight(hidden, "\r\n"), bytes.TrimRight(after, "\r\n"))
 	}
 	return diff.String(), nil

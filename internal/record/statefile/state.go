@@ -142,10 +142,11 @@ func (o object) manner() (indent, separator, end string) {
 	}
 	m := o.members[len(o.members)-1]
 	before := o.open + 1
-	if len(o.members) > 1 {
-		before = o.members[len(o.members)-2].to + 1
+	if n := len(o.members); n > 1 {
+		before = o.members[n-2].to
+		before += bytes.IndexByte(o.text[before:m.from], ',') + 1
 	}
-	indent = string(o.text[min(before, m.from):m.from])
+	indent = string(o.text[before:m.from])
 	separator = ": "
 	if key := bytes.IndexByte(o.text[m.from:m.value], ':'); key >= 0 && m.value > 0 && o.text[m.value-1] == ':' {
 		separator = ":"
