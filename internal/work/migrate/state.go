@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
@@ -114,6 +115,14 @@ func (m *Migrate) restoreState() job.Handler {
 		var before map[string]*string
 		if err := json.Unmarshal([]byte(c.With("before")), &before); err != nil {
 			return agent.Result{}, fault.Newf(fault.Corrupt, "the journalled values of the state file do not read")
+		}
+		// A file that could not be changed, because its folder is read-only, is as it was, and cannot be written either.
+		f, err := m.Files.State(ctx, c.With("file"))
+		if err != nil {
+			return agent.Result{}, err
+		}
+		if now := values(f); maps.EqualFunc(now, before, func(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }) {
+			return agent.Result{Detail: "it was not changed"}, nil
 		}
 		set, remove := map[string]string{}, []string{}
 		for key, v := range before {

@@ -134,12 +134,13 @@ func (p *Provision) write(ctx context.Context, c *job.Call, g agent.Generation, 
 		if err == nil {
 			break
 		}
+		// A refused PATCH is the only request that could have changed anything.
 		if !tooLong(err) || p.byAuthority(c) {
-			return agent.Result{}, unfit(job.Spreading(err))
+			return agent.Result{}, job.WithoutEffect(unfit(job.Spreading(err)))
 		}
 		var next bool
 		if g, next, err = p.shorter(ctx, g, err); !next {
-			return agent.Result{}, err
+			return agent.Result{}, job.WithoutEffect(err)
 		}
 	}
 	if !fresh(c) {
@@ -297,7 +298,7 @@ func (p *Provision) quiet(ctx context.Context, c *job.Call, want []agent.Certifi
 }
 
 func (p *Provision) removePassword() job.Handler {
-	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
+	return job.Handler{Atomic: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
 		object := c.With("application")
 		if c.With("collection") == "servicePrincipals" {
 			object = c.With("principal")
