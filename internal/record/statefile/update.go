@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -358,6 +359,11 @@ func unavailable(op string, err error) error {
 		f.Code, f.Hint = fault.Forbidden, "run leastkey as the owner of the file and its folder"
 	case errors.Is(err, fs.ErrNotExist):
 		f.Code = fault.NotFound
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		// Waiting does not make room, and the file is as it was.
+		f.Code, f.Hint = fault.Refused, "make room on the disk, then run it again"
+	case errors.Is(err, syscall.EROFS):
+		f.Code, f.Hint = fault.Refused, "make the file system writable, then run it again"
 	}
 	return f
 }

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"filippo.io/age"
 
@@ -169,7 +170,15 @@ func (s *Store) Create(ctx context.Context, name string, key crypto.Signer) (sec
 func taken(ref secret.Ref) error { return fault.Newf(fault.Conflict, "%s exists already", ref) }
 
 func unavailable(op string, err error) error {
-	return &fault.Error{Code: fault.Unavailable, Op: op, Err: err}
+	f := &fault.Error{Code: fault.Unavailable, Op: op, Err: err}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		// Waiting does not make room, and no entry was changed.
+		f.Code, f.Hint = fault.Refused, "make room on the disk, then run it again"
+	case errors.Is(err, syscall.EROFS):
+		f.Code, f.Hint = fault.Refused, "make the file system writable, then run it again"
+	}
+	return f
 }
 
 func (s *Store) readBack(file string, keys *keyring, want secret.Value) error {
