@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/x509"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -81,6 +83,9 @@ func (a *App) provisionerToken(ctx context.Context, r provisionerToken) (api.Tok
 	der := certificateFor(key, certs)
 	if der == nil {
 		return api.Token{}, fault.New(fault.Conflict, path+" holds no certificate of the key in the keystore", "leastkey provisioner migrate registers this machine's")
+	}
+	if cert, err := x509.ParseCertificate(der); err == nil && !time.Now().Before(cert.NotAfter) {
+		return api.Token{}, fault.New(fault.Unauthenticated, "the Provisioner's certificate ended on "+cert.NotAfter.Format(time.DateOnly), "leastkey provisioner rotate")
 	}
 	tokens, err := token.New(token.Config{Authority: p.ends.Login, HTTP: p.transport, Local: p.cloud == agent.Local})
 	if err != nil {
