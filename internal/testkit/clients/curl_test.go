@@ -70,7 +70,7 @@ const (
 
 func TestCurl(t *testing.T) {
 	t.Parallel()
-	if !present(t, "curl") {
+	if !present(t, "curl", "--version") {
 		return
 	}
 	c := &curl{Suite: Start(t, "curl"), t: t}
