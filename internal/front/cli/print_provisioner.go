@@ -6,6 +6,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/finding"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 )
 
@@ -62,6 +63,8 @@ func provisionerHeadline(r api.ProvisionerReport) string {
 		return "The application is recorded as the Provisioner."
 	case r.Migrated != nil:
 		return migratedHeadline(*r.Migrated)
+	case !r.Changed && finding.Failed(r.Findings):
+		return "Nothing was changed."
 	case !r.Changed:
 		return "Nothing to do."
 	case r.Verb == provisioner.Bootstrap:

@@ -11,7 +11,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/finding"
 )
 
-// allow is the comment that lets a line, or the one after it, be.
+// allow is the comment that lets its line be, or, where it stands alone, the one after it.
 const allow = "leastkey:allow"
 
 // shown bounds how many places a finding names; it counts all.
@@ -87,13 +87,14 @@ func (l *list) code(ctx context.Context) []finding.Finding {
 // scan is the lines of a file that use a secret. Comments are none, and neither are lines that somebody has allowed.
 func scan(path, language string, content []byte, all []pattern) []hit {
 	var hits []hit
-	allowed := false
+	next := false // the line before is a comment that allows this one
 	lines := strings.Split(string(content), "\n")
 	code := withoutComments(language, lines)
 	for i := range code {
-		was := allowed
-		allowed = strings.Contains(lines[i], allow)
-		if was || allowed {
+		here := strings.Contains(lines[i], allow)
+		allowed := here || next
+		next = here && strings.TrimSpace(code[i]) == ""
+		if allowed {
 			continue
 		}
 		for _, p := range all {
