@@ -206,6 +206,11 @@ func (w *world) logsIn() {
 	if secrets == 0 {
 		w.provisionerToken("stopped, with no password left")
 	}
+	for _, path := range w.holding() {
+		if !slices.Contains([]string{w.in.StateFile, w.in.BackUp, w.in.EnvFile}, path) {
+			w.Errorf("stopped: a secret is in %s", path)
+		}
+	}
 }
 
 // slotLogsIn wants the token command to work as soon as the active slot has a key that can log in.

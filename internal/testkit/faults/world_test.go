@@ -26,8 +26,8 @@ import (
 	"github.com/leastkey/leastkey/internal/world/keystore/agefile"
 )
 
-// binary is the program that people get.
-var binary string
+// binary and small are the programs that people get: leastkey and provisioner-token.
+var binary, small string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childFault) != "" {
@@ -44,6 +44,10 @@ func suite(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	if binary, err = product.Build(context.Background(), dir); err != nil {
 		panic(err)
+	}
+	small = filepath.Join(dir, "provisioner-token")
+	if out, err := exec.Command("go", "build", "-o", small, "github.com/leastkey/leastkey/cmd/provisioner-token").CombinedOutput(); err != nil {
+		panic(string(out))
 	}
 	return m.Run()
 }
@@ -197,13 +201,6 @@ func (w *world) goesOn() {
 	w.Helper()
 	w.wants(0, w.machine, w.migration()...)
 	w.migrated()
-}
-
-// putBack wants everything as it was, and the next migration to work.
-func (w *world) putBack() {
-	w.Helper()
-	w.untouched()
-	w.goesOn()
 }
 
 func (w *world) logsIn(m machine) {
