@@ -26,7 +26,7 @@ type pattern struct {
 
 func patterns() []pattern {
 	return []pattern{
-		{"logs in with a client secret", regexp.MustCompile(`\b(ClientSecretCredential|NewClientSecretCredential|ConfidentialClientApplication\(.*client_credential=["']|--client-secret)`), false},
+		{"logs in with a client secret", regexp.MustCompile(`\b(ClientSecretCredential|NewClientSecretCredential|ConfidentialClientApplication\(.*client_credential=["'])|--client-secret\b`), false},
 		{"reads the Provisioner's secret", regexp.MustCompile(`PROVISIONER_CLIENT_SECRET`), false},
 		{"names a client secret", regexp.MustCompile(`(?i)\bclient_secret\b|\bclientSecret\b|\bAZURE_CLIENT_SECRET\b`), false},
 		{"makes a JWT assertion by hand", regexp.MustCompile(`openssl\s+(dgst|pkeyutl|rsautl)\b.*-sign\b|\bclient_assertion=`), true},
