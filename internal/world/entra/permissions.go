@@ -134,7 +134,7 @@ func (c *Client) Granted(ctx context.Context, principalID, resourceID string) ([
 }
 
 // GrantRole gives a service principal one permission of a resource: what an administrator's consent does. One that it has already, which
-// Graph refuses, is a success once a read shows it. fault.NotFound: a replica does not know the service principal yet.
+// Graph refuses, is a success once a read shows it. fault.NotFound: a replica does not know the service principal, or the grant, yet.
 func (c *Client) GrantRole(ctx context.Context, principalID, resourceID, roleID string) error {
 	path, err := object("servicePrincipals", principalID)
 	if err != nil {
@@ -145,8 +145,7 @@ func (c *Client) GrantRole(ctx context.Context, principalID, resourceID, roleID 
 		Resource  string `json:"resourceId"`
 		Role      string `json:"appRoleId"`
 	}{principalID, resourceID, roleID}})
-	// A duplicate is 400 "Permission being assigned already exists on the object" in some reports and 409 in others (seen 2026).
-	if !fault.Is(err, fault.Invalid, fault.Conflict) {
+	if !fault.Is(err, fault.Conflict) {
 		return err
 	}
 	have, rerr := c.Granted(ctx, principalID, resourceID)
@@ -156,7 +155,7 @@ func (c *Client) GrantRole(ctx context.Context, principalID, resourceID, roleID 
 	if slices.ContainsFunc(have, func(g provisioner.Grant) bool { return strings.EqualFold(g.RoleID, roleID) }) {
 		return nil
 	}
-	return err
+	return &fault.Error{Code: fault.NotFound, Op: "read the permission that is there already", Err: err}
 }
 
 // The directory roles, by template id, whose holders may remove credentials of any application (Microsoft Entra, "Built-in roles").
@@ -203,9 +202,9 @@ func (c *Client) Rights(ctx context.Context, app agent.Application) (provisioner
 		}
 		return provisioner.Rights{Detail: err.Error()}, nil
 	}
-	for id, name := range map[string]string{globalAdministrator: "Global Administrator", applicationAdministrator: "Application Administrator", cloudApplicationAdministrator: "Cloud Application Administrator"} {
-		if slices.Contains(roles, id) {
-			return provisioner.Rights{Known: true, Enough: true, Detail: "directory role " + name}, nil
+	for _, may := range []struct{ id, name string }{{globalAdministrator, "Global Administrator"}, {applicationAdministrator, "Application Administrator"}, {cloudApplicationAdministrator, "Cloud Application Administrator"}} {
+		if slices.Contains(roles, may.id) {
+			return provisioner.Rights{Known: true, Enough: true, Detail: "directory role " + may.name}, nil
 		}
 	}
 	if len(roles) > 0 || groups { // a custom role may allow it too, and so may a role that a group holds

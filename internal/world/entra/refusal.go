@@ -72,6 +72,9 @@ func refusal(k call, status int, header http.Header, body []byte, now time.Time)
 	// removeKey of one that is not there; whoever rolls their own key may not read, so the text is all there is to go by (seen 2026-08).
 	case status == http.StatusBadRequest && strings.HasPrefix(e.Message, "No key credential found"):
 		f.Code = fault.NotFound
+	// An app role that is assigned already: 409 in some reports, and 400 with nothing but its text in others (seen 2026-08).
+	case status == http.StatusBadRequest && strings.HasPrefix(e.Message, "Permission being assigned already exists"):
+		f.Code = fault.Conflict
 	case e.Code == "Request_MultipleObjectsWithSameKeyValue": // 409, and 400 for a clash of uniqueName
 		f.Code = fault.Conflict
 	case status == http.StatusForbidden:
