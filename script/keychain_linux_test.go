@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/localcloud"
 	"github.com/leastkey/leastkey/internal/record/sqlite"
 	"github.com/leastkey/leastkey/internal/record/state"
@@ -67,6 +68,10 @@ func (s *story) learnKeychain() error {
 	if err != nil {
 		return err
 	}
+	provisioners, err := keychain.New(keychain.Config{Service: provisioner.Service})
+	if err != nil {
+		return err
+	}
 	login := "login/" + localcloud.DefaultTenantID
 	if kept, err := store.Secret(s.ctx, login); err == nil {
 		if err := kept.Use(func(b []byte) error { return s.watch.Text(canary.LocalCloud, login, b) }); err != nil {
@@ -74,6 +79,10 @@ func (s *story) learnKeychain() error {
 		}
 	}
 	for _, rec := range all {
+		store := store
+		if rec.Agent == provisioner.Name {
+			store = provisioners
+		}
 		for _, g := range rec.Generations {
 			key, err := store.Open(s.ctx, g.Ref)
 			if err != nil {
