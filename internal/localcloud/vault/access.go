@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
@@ -74,6 +75,18 @@ func (s *Service) may(v replica.View, c *call, need right, name string) *reply {
 		caller, need.collection(), need.policy, c.name, region))
 }
 
+// through tells whether the caller comes by the way that a policy allows. One that names an application is for people who use that
+// application, and for neither of the two alone (Microsoft, "Azure Key Vault security": application-plus-user access).
+func through(policy object, who authority.Claims) bool {
+	switch app := policy["applicationId"].(type) {
+	case nil:
+		return true
+	case string:
+		return app == "" || !who.App() && strings.EqualFold(app, who.Client())
+	}
+	return false
+}
+
 // inPolicy tells whether an access policy of the vault gives the caller, or a group of the caller, the right.
 func (s *Service) inPolicy(v replica.View, c *call, need right) bool {
 	mine := map[string]bool{strings.ToLower(c.who.ObjectID): true}
@@ -84,7 +97,7 @@ func (s *Service) inPolicy(v replica.View, c *call, need right) bool {
 	for _, p := range policies {
 		policy, _ := p.(object)
 		who, _ := policy["objectId"].(string)
-		if !mine[strings.ToLower(who)] {
+		if !mine[strings.ToLower(who)] || !through(policy, c.who) {
 			continue
 		}
 		granted, _ := policy["permissions"].(object)

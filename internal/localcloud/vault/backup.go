@@ -1,29 +1,21 @@
 package vault
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
 
-// sealer is the cipher of backups. Its key comes from the cloud's signing key, so that a backup opens in this cloud and in no other,
-// as a real one opens in its own subscription and geography only.
-func (s *Service) sealer() (cipher.AEAD, error) {
-	key := sha256.Sum256(append([]byte("leastkey local cloud vault backup "), x509.MarshalPKCS1PrivateKey(s.env.Auth.Key())...))
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+// backups is what the backups of the collection are good for: the subscription and the geography of the vault (Microsoft, "Azure Key
+// Vault backup and restore"), and the collection, so that a key does not come back as a secret, which could be read.
+func (k *collection[V, P]) backups(c *call) string {
+	subscription, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(c.vault.ID), "/subscriptions/"), "/")
+	return strings.Join([]string{"backup", k.plural, subscription, geographyOf(c.vault.Location())}, "\n")
 }
 
-// backup gives every version of an entry, sealed as one of its collection: a key does not come back as a secret, which could be read.
+// backup gives every version of an entry, sealed.
 func (k *collection[V, P]) backup(v replica.View, c *call) reply {
 	name := c.path[1]
 	if r := k.s.may(v, c, k.rights.backup, name); r != nil {
@@ -36,16 +28,11 @@ func (k *collection[V, P]) backup(v replica.View, c *call) reply {
 	case e.Managed:
 		return k.managed("backup")
 	}
-	aead, err := k.s.sealer()
-	if err != nil {
-		return fail(http.StatusInternalServerError, "InternalError", "", "The backup could not be sealed.")
-	}
 	plain, err := json.Marshal(e)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "InternalError", "", "The backup could not be made.")
 	}
-	nonce := k.s.env.Random(aead.NonceSize())
-	return ok(object{"value": base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(k.plural)))})
+	return ok(object{"value": k.s.seal(plain, k.backups(c))})
 }
 
 // restore brings a backup back, if nothing has its name.
@@ -57,7 +44,7 @@ func (k *collection[V, P]) restore(v replica.View, c *call) (reply, effect) {
 	if r := c.decode(&body); r != nil {
 		return *r, nil
 	}
-	e, opened := k.open(body.Value)
+	e, opened := k.open(body.Value, c)
 	if !opened {
 		return badParameter("Backup blob contains invalid or corrupted data."), nil
 	}
@@ -73,18 +60,10 @@ func (k *collection[V, P]) restore(v replica.View, c *call) (reply, effect) {
 	}
 }
 
-func (k *collection[V, P]) open(blob string) (entry[V], bool) {
+func (k *collection[V, P]) open(blob string, c *call) (entry[V], bool) {
 	var e entry[V]
-	sealed, err := base64.RawURLEncoding.DecodeString(blob)
-	if err != nil {
-		return e, false
-	}
-	aead, err := k.s.sealer()
-	if err != nil || len(sealed) < aead.NonceSize() {
-		return e, false
-	}
-	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(k.plural))
-	if err != nil || json.Unmarshal(plain, &e) != nil || len(e.Versions) == 0 {
+	plain, opened := k.s.unseal(blob, k.backups(c))
+	if !opened || json.Unmarshal(plain, &e) != nil || len(e.Versions) == 0 {
 		return e, false
 	}
 	return e, true

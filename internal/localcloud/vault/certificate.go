@@ -122,8 +122,9 @@ func (s *Service) prepare(key crypto.Signer, chain []*x509.Certificate, p certPo
 	if err != nil {
 		return material{}, err
 	}
+	held.Exportable = *p.Key.Exportable
 	visible := key
-	if !*p.Key.Exportable {
+	if !held.Exportable {
 		visible = nil // then the secret is the certificate alone
 	}
 	m := material{Cer: leaf.Raw, Key: held}

@@ -198,6 +198,72 @@ func TestAKeyThatCannotBeExportedStays(t *testing.T) {
 	})
 }
 
+// What was made not to be exported stays so: not in a new version that keeps the key, nor by a policy that changes while a request waits.
+func TestAReusedKeyIsNotLoosened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := keyVault(t)
+		do := func(method, path string, body any) answer { return f.as(admin, method, path, body) }
+		props := func(exportable bool) object {
+			return object{"key_props": object{"kty": "EC", "exportable": exportable, "reuse_key": true}}
+		}
+		held := func() bool {
+			t.Helper()
+			return strings.Contains(do("GET", "/secrets/c", nil).want(t, 200, "", "").text("value"), "PRIVATE KEY")
+		}
+		do("POST", "/certificates/c/create", asked("Self", props(false))).want(t, 202, "", "")
+		time.Sleep(issuing)
+		do("POST", "/certificates/c/create", asked("Self", props(true))).want(t, 400, "BadParameter", "")
+		do("POST", "/certificates/c/create", asked("Unknown", props(true))).want(t, 400, "BadParameter", "")
+		do("PATCH", "/certificates/c/policy", props(true)).want(t, 200, "", "")
+		do("POST", "/certificates/c/create", object{}).want(t, 400, "BadParameter", "")
+		if held() {
+			t.Error("the key has left by a refused request")
+		}
+
+		request := do("POST", "/certificates/c/create", asked("Unknown", props(false))).want(t, 202, "", "")
+		do("PATCH", "/certificates/c/policy", props(true)).want(t, 200, "", "")
+		do("POST", "/certificates/c/pending/merge", object{"x5c": signedFor(t, request)}).want(t, 201, "", "")
+		if held() {
+			t.Error("the key has left because the policy changed while the request waited")
+		}
+
+		do("POST", "/certificates/c/create", asked("Self", object{"key_props": object{"kty": "EC", "exportable": true}})).want(t, 202, "", "")
+		time.Sleep(issuing)
+		if !held() {
+			t.Error("a new key may be exportable")
+		}
+		do("POST", "/certificates/c/create", asked("Self", props(true))).want(t, 202, "", "")
+		time.Sleep(issuing)
+		if !held() {
+			t.Error("an exportable key may be kept as one")
+		}
+	})
+}
+
+// signedFor is the chain of one certificate for the request of an operation, by an authority of nobody's.
+func signedFor(t *testing.T, begun answer) [][]byte {
+	t.Helper()
+	der, err := base64.StdEncoding.DecodeString(begun.text("csr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), RawSubject: csr.RawSubject, NotBefore: time.Now(), NotAfter: time.Now().AddDate(0, 1, 0)}
+	root := &x509.Certificate{Subject: pkix.Name{CommonName: "test CA"}}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, csr.PublicKey, ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [][]byte{leafDER}
+}
+
 func TestARequestIsMergedWithWhatAnAuthoritySigned(t *testing.T) {
 	f := keyVault(t)
 	do := func(method, path string, body any) answer { return f.as(certer, method, path, body) }

@@ -235,7 +235,7 @@ func (k *collection[V, P]) list(v replica.View, c *call, deleted bool) reply {
 		}
 	}
 	slices.Sort(names)
-	return c.page(names, items)
+	return k.s.page(c, names, items)
 }
 
 func (k *collection[V, P]) versions(v replica.View, c *call) reply {
@@ -254,7 +254,7 @@ func (k *collection[V, P]) versions(v replica.View, c *call) reply {
 		ids, items[id] = append(ids, id), k.listed(c, e, version, true)
 	}
 	slices.Sort(ids)
-	return c.page(ids, items)
+	return k.s.page(c, ids, items)
 }
 
 // patch is what a request may set on a version of anything.

@@ -19,7 +19,8 @@ import (
 // of its certificate.
 type keyVersion struct {
 	attributes
-	HSM        bool     `json:"hsm,omitempty"` // of a type ending in -HSM; it is kept as any other
+	HSM        bool     `json:"hsm,omitempty"`        // of a type ending in -HSM; it is kept as any other
+	Exportable bool     `json:"exportable,omitempty"` // its certificate's secret has it; false never becomes true
 	Operations []string `json:"key_ops"`
 	Public     jwk      `json:"public"`
 	Private    []byte   `json:"private"` // PKCS #8

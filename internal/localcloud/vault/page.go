@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"encoding/base64"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,8 +10,9 @@ import (
 // pageLimit is the largest page, and the default (Microsoft, Get Secrets: maxresults 1 to 25).
 const pageLimit = 25
 
-// page answers with the items after $skiptoken, which is the last key shown. keys are in order.
-func (c *call) page(keys []string, items map[string]object) reply {
+// page answers with the items after $skiptoken, which holds the last key shown. keys are in order.
+func (s *Service) page(c *call, keys []string, items map[string]object) reply {
+	listing := "page\n" + incarnationOf(c.vault) + "\n" + strings.ToLower(strings.Join(c.path, "/"))
 	limit := pageLimit
 	if text := c.query.Get("maxresults"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -22,8 +22,8 @@ func (c *call) page(keys []string, items map[string]object) reply {
 		limit = n
 	}
 	if token := c.query.Get("$skiptoken"); token != "" {
-		last, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil {
+		last, given := s.unseal(token, listing)
+		if !given {
 			return badParameter("The request URI contains an invalid $skiptoken.")
 		}
 		i, exact := slices.BinarySearch(keys, string(last))
@@ -35,7 +35,7 @@ func (c *call) page(keys []string, items map[string]object) reply {
 	body := object{"nextLink": nil}
 	if len(keys) > limit {
 		keys = keys[:limit]
-		next := url.Values{"api-version": {c.query.Get("api-version")}, "$skiptoken": {base64.RawURLEncoding.EncodeToString([]byte(keys[limit-1]))}, "maxresults": {strconv.Itoa(limit)}}
+		next := url.Values{"api-version": {c.query.Get("api-version")}, "$skiptoken": {s.seal([]byte(keys[limit-1]), listing)}, "maxresults": {strconv.Itoa(limit)}}
 		body["nextLink"] = c.base + "/" + strings.Join(c.path, "/") + "?" + next.Encode()
 	}
 	page := make([]object, len(keys))

@@ -29,6 +29,8 @@ type operation struct {
 	Issued    *material `json:"issued,omitempty"` // what will be issued at that time
 	ErrorCode string    `json:"errorCode,omitempty"`
 	ErrorText string    `json:"errorMessage,omitempty"`
+	// Exportable is what the key was made as. The policy may change until the key is merged.
+	Exportable bool `json:"exportable,omitempty"`
 }
 
 // The states of an operation.
@@ -136,7 +138,10 @@ func (s *Service) createCert(v replica.View, c *call) (reply, effect) {
 	default:
 		return badParameter("Property policy has invalid value: the issuer %s is not in this vault; the local cloud has Self and Unknown.", p.Issuer.Name), nil
 	}
-	reused := s.reused(v, c, p)
+	reused, bad := s.reused(v, c, p)
+	if bad != nil {
+		return *bad, nil
+	}
 	version := certVersion{attributes: s.fresh(body), Policy: p}
 	version.Enabled = body.Attributes.Enabled == nil || *body.Attributes.Enabled
 	c.work = func() (end *reply) {
@@ -181,13 +186,18 @@ func (s *Service) askedPolicy(v replica.View, c *call, otherwise certPolicy) (ce
 	return p, body.patch, nil
 }
 
-// reused is the present private key, if the policy keeps it for new versions; else nil.
-func (s *Service) reused(v replica.View, c *call, p certPolicy) []byte {
+// reused is the present private key, if the policy keeps it for new versions; else nil. A policy under which a key would leave that was
+// made to stay is refused: whoever may make certificates could otherwise read every key of one. (The words were not seen live.)
+func (s *Service) reused(v replica.View, c *call, p certPolicy) ([]byte, *reply) {
 	e, found := s.keys.live(v, c.vault, c.path[1])
 	if !found || !e.Managed || !p.Key.Reuse {
-		return nil
+		return nil, nil
 	}
-	return s.keys.latest(e).Private
+	key := s.keys.latest(e)
+	if *p.Key.Exportable && !key.Exportable {
+		return nil, refused(badParameter("Property policy has invalid value: key_props.exportable cannot be true with reuse_key, because the present key is not exportable."))
+	}
+	return key.Private, nil
 }
 
 // request makes the key and the request for a certificate, and the certificate if the vault is its own issuer.
@@ -213,7 +223,7 @@ func (s *Service) tryRequest(p certPolicy, reused []byte) (*operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	op := &operation{ID: strings.ReplaceAll(s.env.NewID(), "-", ""), Issuer: p.Issuer.Name, Status: inProgress, Details: detailsMerge}
+	op := &operation{ID: strings.ReplaceAll(s.env.NewID(), "-", ""), Issuer: p.Issuer.Name, Status: inProgress, Details: detailsMerge, Exportable: *p.Key.Exportable}
 	if op.CSR, err = certificateRequest(template, signer); err != nil {
 		return nil, err
 	}
@@ -382,6 +392,8 @@ func (s *Service) merged(op operation, p certPolicy, ders [][]byte) (material, *
 	if !samePublic(chain[0].PublicKey, key.Public()) {
 		return material{}, refused(badParameter("The public key of the end-entity certificate in the specified X.509 certificate content does not match the public part of the specified private key. Please check if certificate is valid."))
 	}
+	leaves := *p.Key.Exportable && op.Exportable
+	p.Key.Exportable = &leaves
 	m, err := s.prepare(key, chain, p)
 	if err != nil {
 		return m, notMade(err)

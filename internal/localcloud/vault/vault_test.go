@@ -134,6 +134,11 @@ func (f *fixture) as(oid, method, path string, body any) answer {
 
 func (f *fixture) send(method, path string, body any, authorization string) answer {
 	f.t.Helper()
+	return f.at("kv-one", method, path, body, authorization)
+}
+
+func (f *fixture) at(vault, method, path string, body any, authorization string) answer {
+	f.t.Helper()
 	raw := []byte(nil)
 	if body != nil {
 		var err error
@@ -141,12 +146,12 @@ func (f *fixture) send(method, path string, body any, authorization string) answ
 			f.t.Fatal(err)
 		}
 	}
-	r := httptest.NewRequest(method, "https://kv-one.vault.test"+path, strings.NewReader(string(raw)))
+	r := httptest.NewRequest(method, "https://"+vault+".vault.test"+path, strings.NewReader(string(raw)))
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}
 	a := answer{ResponseRecorder: httptest.NewRecorder()}
-	f.Of("kv-one").ServeHTTP(a.ResponseRecorder, r)
+	f.Of(vault).ServeHTTP(a.ResponseRecorder, r)
 	if a.Body.Len() > 0 && json.Unmarshal(a.Body.Bytes(), &a.body) != nil {
 		f.t.Fatalf("%s %s: the answer is no JSON: %s", method, path, a.Body)
 	}
@@ -229,6 +234,38 @@ func TestAccessPolicies(t *testing.T) {
 		t.Errorf("got %s", a.error("message"))
 	}
 	f.as(officer, "GET", "/secrets/a", nil).want(t, 403, "Forbidden", "ForbiddenByPolicy") // a role counts for nothing here
+}
+
+// A policy with an application beside the principal is for a person who comes by way of that application (Microsoft, "Azure Key Vault
+// security": application-plus-user access).
+func TestAPolicyForAnApplicationAndAPerson(t *testing.T) {
+	const app = "99999999-0000-0000-0000-000000000009"
+	f := newFixture(t, object{"enableRbacAuthorization": false, "accessPolicies": []object{
+		{"tenantId": tenantID, "objectId": owner, "applicationId": strings.ToUpper(app), "permissions": object{"secrets": []string{"all"}}},
+		{"tenantId": tenantID, "objectId": user, "applicationId": "", "permissions": object{"secrets": []string{"list"}}},
+		{"tenantId": tenantID, "objectId": staff, "applicationId": app, "permissions": object{"secrets": []string{"set"}}}}})
+	for _, row := range []struct {
+		name, who, method, client, scope string
+		may                              bool
+	}{
+		{"the person by way of the application", owner, "GET", app, "user_impersonation", true},
+		{"the person by way of another", owner, "GET", "99999999-0000-0000-0000-000000000008", "user_impersonation", false},
+		{"a token without a person", owner, "GET", app, "", false},
+		{"a member of the group by way of the application", user, "PUT", app, "user_impersonation", true},
+		{"a member of the group by way of another", user, "PUT", "app", "user_impersonation", false},
+		{"a policy whose application is empty is for all", user, "GET", "app", "user_impersonation", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			token := f.token(row.who, func(c *authority.Claims) { c.AppID, c.Scope = row.client, row.scope })
+			path, body := "/secrets?api-version=7.4", any(nil)
+			if row.method == "PUT" {
+				path, body = "/secrets/a?api-version=7.4", object{"value": "v"}
+			}
+			if a := f.send(row.method, path, body, "Bearer "+token); (a.Code == 200) != row.may || !row.may && a.error("inner") != "ForbiddenByPolicy" {
+				t.Errorf("got %d %s", a.Code, a.Body)
+			}
+		})
+	}
 }
 
 func TestASecretFromSetToPurge(t *testing.T) {
@@ -325,6 +362,44 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// A backup comes back in its own subscription and geography only (Microsoft, "Azure Key Vault backup and restore").
+func TestABackupStaysInItsSubscriptionAndGeography(t *testing.T) {
+	const other = "33333333-3333-3333-3333-333333333333"
+	f := rbacVault(t)
+	f.as(officer, "PUT", "/secrets/s", object{"value": "hush-hush"}).want(t, 200, "", "")
+	blob := f.as(officer, "POST", "/secrets/s/backup", nil).want(t, 200, "", "").text("value")
+	if err := f.store.Write(func(tx replica.Tx) error {
+		f.arm.AddSubscription(tx, other, "Other")
+		f.arm.AddGroup(tx, other, "rg", "eastus")
+		for id, location := range map[string]string{
+			group + "/providers/Microsoft.KeyVault/vaults/kv-near":                                         "westus2",
+			group + "/providers/Microsoft.KeyVault/vaults/kv-spoken":                                       "West US 3",
+			group + "/providers/Microsoft.KeyVault/vaults/kv-far":                                          "westeurope",
+			group + "/providers/Microsoft.KeyVault/vaults/kv-nowhere":                                      "atlantis",
+			"/subscriptions/" + other + "/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv-theirs": "eastus",
+		} {
+			if _, err := f.arm.AddResource(tx, id, object{"location": location, "properties": object{"enableRbacAuthorization": true}}); err != nil {
+				return err
+			}
+			if _, err := f.arm.Assign(tx, id, "Key Vault Secrets Officer", officer, "User"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for vault, status := range map[string]int{"kv-near": 200, "kv-spoken": 200, "kv-far": 400, "kv-nowhere": 400, "kv-theirs": 400} {
+		code := ""
+		if status != 200 {
+			code = "BadParameter"
+		}
+		t.Run(vault, func(t *testing.T) {
+			f.at(vault, "POST", "/secrets/restore?api-version=7.4", object{"value": blob}, "Bearer "+f.token(officer, nil)).want(t, status, code, "")
+		})
+	}
+}
+
 func TestALongListComesInPages(t *testing.T) {
 	f := rbacVault(t)
 	for i := range 30 {
@@ -344,6 +419,21 @@ func TestALongListComesInPages(t *testing.T) {
 	}
 	f.as(officer, "GET", "/secrets?maxresults=26", nil).want(t, 400, "BadParameter", "")
 	f.as(officer, "GET", "/secrets?$skiptoken=%25", nil).want(t, 400, "BadParameter", "")
+	next := f.as(officer, "GET", "/secrets?maxresults=12", nil).text("nextLink")
+	_, token, _ := strings.Cut(next, "skiptoken=")
+	token, _, _ = strings.Cut(token, "&")
+	for name, path := range map[string]string{
+		"one that nobody gave":     "/secrets?$skiptoken=" + b64u([]byte("s20")),
+		"one that is cut short":    "/secrets?$skiptoken=" + token[:len(token)-4],
+		"one of another list":      "/deletedsecrets?$skiptoken=" + token,
+		"one of a secret's list":   "/secrets/s00/versions?$skiptoken=" + token,
+		"one that is text":         "/secrets?$skiptoken=zzz",
+		"one that is a great deal": "/secrets?$skiptoken=" + strings.Repeat("A", 4096),
+	} {
+		if a := f.as(officer, "GET", path, nil); a.Code != 400 || a.error("code") != "BadParameter" {
+			t.Errorf("%s: got %d %s", name, a.Code, a.Body)
+		}
+	}
 }
 
 func TestARoleComesIntoForceLate(t *testing.T) {
