@@ -110,6 +110,45 @@ func TestDecodeReadsEachFormInWhichAKeyIsFound(t *testing.T) {
 	}
 }
 
+func TestTheCertificateBesideAKeyIsReadInEachForm(t *testing.T) {
+	k, stranger := newKey(t, 2048), newKey(t, 2048)
+	made := func(k *Key) []byte {
+		c, err := Certificate(k, CertificateOptions{CommonName: "x", Days: 1, Now: time.Unix(1800000000, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
+	plain, own, other := text(t, k), made(k), made(stranger)
+	block, _ := pem.Decode(own)
+	bundle := bytes.Join([][]byte{own, plain}, nil)
+	for name, row := range map[string]struct {
+		in   []byte
+		code fault.Code // "": it is read
+	}{
+		"certificate, then key":        {bundle, ""},
+		"key, then certificate":        {bytes.Join([][]byte{plain, own}, nil), ""},
+		"behind another's certificate": {bytes.Join([][]byte{other, own, plain}, nil), ""},
+		"bare hex of a bundle":         {fmt.Appendf(nil, "%x", bundle), ""},
+		"go-keyring's base64":          {[]byte("go-keyring-base64:" + base64.StdEncoding.EncodeToString(bundle)), ""},
+		"go-keyring's hex":             {fmt.Appendf(nil, "go-keyring-encoded:%x", bundle), ""},
+		"a key alone":                  {plain, fault.NotFound},
+		"another key's certificate":    {bytes.Join([][]byte{other, plain}, nil), fault.NotFound},
+		"what is no certificate":       {bytes.Join([][]byte{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}), plain}, nil), fault.NotFound},
+		"a certificate alone":          {own, fault.Corrupt},
+		"nothing":                      {nil, fault.Corrupt},
+	} {
+		before := bytes.Clone(row.in)
+		got, err := DecodeCertificate(row.in)
+		if fault.CodeOf(err) != row.code || (row.code == "" && !bytes.Equal(got, block.Bytes)) || (row.code != "" && got != nil) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if !bytes.Equal(row.in, before) {
+			t.Errorf("%s: the input was changed", name)
+		}
+	}
+}
+
 func TestDecodeRefusesWhatIsNotOneKey(t *testing.T) {
 	plain := text(t, newKey(t, 2048))
 	encrypted := bytes.Replace(plain, []byte("PRIVATE KEY-----\n"), []byte("PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n"), 1)

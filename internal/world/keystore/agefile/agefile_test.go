@@ -39,6 +39,13 @@ func TestStoreKeepsTheContract(t *testing.T) {
 				made(t, s)
 				return s
 			})
+			keystoretest.RunReplacer(t, func(t *testing.T) keystoretest.ReplacingStore {
+				cfg := source(t)
+				cfg.Path = filepath.Join(t.TempDir(), "keys # 1")
+				s := open(t, cfg)
+				made(t, s)
+				return s
+			})
 			keystoretest.RunSecrets(t, func(t *testing.T) keystoretest.SecretStore {
 				cfg := source(t)
 				cfg.Path = filepath.Join(t.TempDir(), "keys # 1")

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(secretVictimEnv); dir != "" {
 		secretVictim(dir)
 	}
+	if dir := os.Getenv(replaceVictimEnv); dir != "" {
+		replaceVictim(dir)
+	}
 	os.Exit(m.Run())
 }
 

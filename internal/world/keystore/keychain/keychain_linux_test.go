@@ -55,6 +55,10 @@ func TestSecretServiceKeepsTheContract(t *testing.T) {
 		n++
 		return open(t, fmt.Sprintf("leastkey-test-%d", n))
 	})
+	keystoretest.RunReplacer(t, func(t *testing.T) keystoretest.ReplacingStore {
+		n++
+		return open(t, fmt.Sprintf("leastkey-test-%d", n))
+	})
 	keystoretest.RunSecrets(t, func(t *testing.T) keystoretest.SecretStore {
 		n++
 		return open(t, fmt.Sprintf("leastkey-test-%d", n))

@@ -1,7 +1,9 @@
 package keychain
 
 import (
+	"bytes"
 	"context"
+	"encoding/pem"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -97,6 +99,9 @@ func TestWriteIsBelievedOnlyWhenReadBack(t *testing.T) {
 		if _, err := s.Create(t.Context(), "x", key); !fault.Is(err, row.code) {
 			t.Errorf("%s: %v (%s)", what, err, fault.CodeOf(err))
 		}
+		if err := s.Replace(t.Context(), "x", key); !fault.Is(err, row.code) {
+			t.Errorf("%s, of a replacement: %v (%s)", what, err, fault.CodeOf(err))
+		}
 		if err := s.PutSecret(t.Context(), "x", secret.New([]byte("token"))); !fault.Is(err, row.code) {
 			t.Errorf("%s, of a secret: %v (%s)", what, err, fault.CodeOf(err))
 		}
@@ -124,9 +129,10 @@ func TestFailedLookupStopsEveryCall(t *testing.T) {
 	_, create := s.Create(t.Context(), "x", key)
 	_, open := s.Open(t.Context(), s.Ref("x"))
 	_, read := s.Secret(t.Context(), "x")
+	_, beside := s.Certificate(t.Context(), s.Ref("x"))
 	for what, err := range map[string]error{
 		"create": create, "open": open, "delete": s.Delete(t.Context(), s.Ref("x")),
-		"secret": read, "delete secret": s.DeleteSecret(t.Context(), "x"),
+		"certificate": beside, "secret": read, "delete secret": s.DeleteSecret(t.Context(), "x"),
 	} {
 		if !fault.Is(err, fault.Unauthenticated) || fault.Hint(err) != "unlock it" {
 			t.Errorf("%s: %v", what, err)
@@ -134,6 +140,44 @@ func TestFailedLookupStopsEveryCall(t *testing.T) {
 	}
 	if f.adds != 0 {
 		t.Error("something was written")
+	}
+}
+
+// An entry of the original holds the certificate before the key: both are read, and a replacement leaves our own form, a key alone.
+func TestTheOriginalsEntryGivesBoth(t *testing.T) {
+	f := &fake{}
+	s, key := over(t, f)
+	cert, err := keystore.Certificate(key, keystore.CertificateOptions{CommonName: "entraclaw-provisioner", Days: 365, Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := keystore.EncodeKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = encoded.Use(func(b []byte) error {
+		f.entries[keystore.AgentService+":tenant"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(b)
+		return nil
+	})
+	if der, err := s.Certificate(t.Context(), s.Ref("tenant")); err != nil || !bytes.Equal(der, cert.Raw) {
+		t.Errorf("%d bytes, %v", len(der), err)
+	}
+	opened, err := s.Open(t.Context(), s.Ref("tenant"))
+	if err != nil || keystore.Matches(cert, opened) != nil {
+		t.Error(err)
+	}
+	if err := s.Replace(t.Context(), "tenant", opened); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Certificate(t.Context(), s.Ref("tenant")); !fault.Is(err, fault.NotFound) {
+		t.Error(err)
+	}
+	if _, err := s.Certificate(t.Context(), s.Ref("none")); !fault.Is(err, fault.NotFound) {
+		t.Error(err)
+	}
+	f.entries[keystore.AgentService+":tenant"] = "words"
+	if _, err := s.Certificate(t.Context(), s.Ref("tenant")); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("an entry that does not read is taken for one without a certificate: %v", err)
 	}
 }
 

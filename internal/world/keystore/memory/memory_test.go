@@ -10,5 +10,6 @@ import (
 
 func TestStore(t *testing.T) {
 	keystoretest.Run(t, func(*testing.T) keystore.Store { return memory.New() })
+	keystoretest.RunReplacer(t, func(*testing.T) keystoretest.ReplacingStore { return memory.New() })
 	keystoretest.RunSecrets(t, func(*testing.T) keystoretest.SecretStore { return memory.New() })
 }
