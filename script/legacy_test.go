@@ -15,19 +15,15 @@ import (
 	"github.com/leastkey/leastkey/internal/testkit/legacy"
 )
 
-// install makes a legacy install in a folder. Its secrets are the local cloud's, whose memory may hold them; of the story's files only those
-// that the install itself has written may, and none of them at the end of the story: what "forget" removes is removed by name.
+// install makes a legacy install in a folder. Its secrets are the local cloud's, whose memory may hold them; nothing that the program shows
+// may at any time, and no file at the end of the story: it has to end with a migration.
 func install(s *story, ts *testscript.TestScript, args []string) {
-	needs(ts, args, 1, 1, "legacy DIR | legacy migrated|untouched|forget")
+	needs(ts, args, 1, 1, "legacy DIR | legacy migrated|untouched")
 	switch args[0] {
 	case "migrated":
 		s.settled(ts, "it is not as a migration leaves it", func() ([]string, error) { return s.legacy.Migrated(s.ctx, s.attachedTo(ts).view) })
 	case "untouched":
 		s.settled(ts, "it was touched", func() ([]string, error) { return s.legacy.Untouched(s.ctx, s.attachedTo(ts).view) })
-	case "forget":
-		for _, path := range []string{s.legacy.StateFile, s.legacy.BackUp, s.legacy.EnvFile} {
-			ts.Check(os.RemoveAll(path))
-		}
 	default:
 		s.installLegacy(ts, ts.MkAbs(args[0]))
 	}

@@ -85,7 +85,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"revoked":     with(revoked),     // revoked PRINCIPAL [purged]: the cloud has nothing left
 		"asks":        with(asks),        // asks STATUS [QUERY], of the managed-identity endpoint that was printed last
 		// the Provisioner
-		"legacy":   with(install),  // legacy DIR: what the original leaves, there | migrated | untouched | forget: its files
+		"legacy":   with(install),  // legacy DIR: what the original leaves, there | migrated | untouched
 		"leak":     with(leak),     // leak FILE: writes the legacy secret there
 		"runbook":  with(runbook),  // runbook FILE: every command of a document of the repository
 		"squatter": with(squatter), // squatter NAME VAR: an application of somebody else's; its client id goes into VAR

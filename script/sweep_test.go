@@ -31,6 +31,7 @@ func TestTheSweepCatches(t *testing.T) {
 		{"database", "lk/local/leastkey.db (rows) shows the value in the vault"},
 		{"request-log", "request log shows the value in the vault"},
 		{"header", "stdout of cloud env --resource shows the header of a managed-identity endpoint"},
+		{"legacy", "home/.env shows legacy secret 0"},
 		{"token", ""},
 		{"token-elsewhere", "sh leak.sh: stdout shows a signed token"},
 	} {
