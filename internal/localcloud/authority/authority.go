@@ -80,6 +80,7 @@ var (
 	ErrNotYet    = errors.New("the token is not valid yet")
 	ErrAudience  = errors.New("the token is for another audience")
 	ErrIssuer    = errors.New("the token is from another issuer")
+	ErrKind      = errors.New("the token is no access token")
 )
 
 // Authority holds the signing key.
@@ -124,16 +125,35 @@ func (a *Authority) Mint(c Claims) (string, error) {
 	if c.Issuer == "" {
 		c.Issuer = a.iss(c.Version)
 	}
-	return a.Sign(c, c.Version == "1.0")
+	return a.sign(c, a.header(c.Version == "1.0", ""))
 }
 
-// Sign signs any claims; x5t adds that header, as Entra does in v1 tokens.
-func (a *Authority) Sign(claims any, x5t bool) (string, error) {
-	header := map[string]string{"typ": "JWT", "alg": "RS256", "kid": a.kid}
+// MintID signs the claims of an ID token, which Verify refuses. x5t adds that header, as Entra does in v1 tokens.
+func (a *Authority) MintID(claims any, x5t bool) (string, error) {
+	return a.sign(claims, a.header(x5t, idToken))
+}
+
+// jose is the header of a token (RFC 7515 section 4). Kind is a name of this cloud's own, which clients are to ignore.
+type jose struct {
+	Type  string `json:"typ"`
+	Alg   string `json:"alg"`
+	KeyID string `json:"kid"`
+	X5T   string `json:"x5t,omitempty"`
+	Kind  string `json:"kind,omitempty"` // idToken; an access token's header is as Entra's
+}
+
+const idToken = "id"
+
+func (a *Authority) header(x5t bool, kind string) jose {
+	h := jose{Type: "JWT", Alg: "RS256", KeyID: a.kid, Kind: kind}
 	if x5t {
-		header["x5t"] = a.kid
+		h.X5T = a.kid
 	}
-	h, err := json.Marshal(header)
+	return h
+}
+
+func (a *Authority) sign(claims any, head jose) (string, error) {
+	h, err := json.Marshal(head)
 	if err != nil {
 		return "", err
 	}
@@ -150,8 +170,8 @@ func (a *Authority) Sign(claims any, x5t bool) (string, error) {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
 }
 
-// Verify reads an Authorization header and checks signature, times, issuer and audience (one of audiences, compared without a
-// trailing slash and without regard to case).
+// Verify reads an Authorization header and checks signature, times, issuer, audience (one of audiences, compared without a trailing
+// slash and without regard to case) and that it is an access token.
 func (a *Authority) Verify(header string, audiences ...string) (Claims, error) {
 	var c Claims
 	scheme, raw, ok := strings.Cut(header, " ")
@@ -170,6 +190,10 @@ func (a *Authority) Verify(header string, audiences ...string) (Claims, error) {
 	if rsa.VerifyPKCS1v15(&a.key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
 		return c, ErrMalformed
 	}
+	var head jose
+	if h, err := base64.RawURLEncoding.DecodeString(parts[0]); err != nil || json.Unmarshal(h, &head) != nil {
+		return c, ErrMalformed
+	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &c) != nil {
 		return c, ErrMalformed
@@ -186,6 +210,9 @@ func (a *Authority) Verify(header string, audiences ...string) (Claims, error) {
 	want := fold(c.Audience)
 	if !slices.ContainsFunc(audiences, func(a string) bool { return fold(a) == want }) {
 		return c, ErrAudience
+	}
+	if head.Kind != "" {
+		return c, ErrKind
 	}
 	return c, nil
 }

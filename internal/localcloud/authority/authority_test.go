@@ -7,6 +7,24 @@ import (
 	"time"
 )
 
+// An ID token has the client for its audience and the same signature: only its kind tells that no service may take it.
+func TestAnIDTokenIsNoAccessToken(t *testing.T) {
+	now := time.Now()
+	a, err := New(func() time.Time { return now }, func(v string) string { return "https://login.test/" + v }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x5t := range []bool{true, false} {
+		token, err := a.MintID(map[string]any{"aud": "app", "iss": "https://login.test/2.0", "exp": now.Unix() + 60, "oid": "user"}, x5t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Verify("Bearer "+token, "app"); !errors.Is(err, ErrKind) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestVerify(t *testing.T) {
 	now := time.Now()
 	iss := func(v string) string { return "https://login.test/" + v }

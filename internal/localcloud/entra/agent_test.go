@@ -1,11 +1,13 @@
 package entra
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/leastkey/leastkey/internal/localcloud/authority"
 	"github.com/leastkey/leastkey/internal/localcloud/directory"
 	"github.com/leastkey/leastkey/internal/localcloud/replica"
 )
@@ -193,6 +195,40 @@ func TestOnBehalfOf(t *testing.T) {
 	want(t, "without T1", ask("client_assertion", "").code(), 7000218)
 	want(t, "another agent's T1", ask("client_assertion", w.t1(bpApp, siblingID)).code(), 700213)
 	want(t, "requested_token_use is needed", ask("requested_token_use", "").code(), 900144)
+}
+
+// An ID token says to a client who signed in. Its audience is the client, so by audience alone it would pass for a token that somebody
+// else sent to it.
+func TestAnIDTokenIsNoAccessToken(t *testing.T) {
+	w := newWorld(t)
+	w.write(func(tx replica.Tx) {
+		for id, resource := range map[string]string{"a": w.graphSP, "b": spA} {
+			w.dir.PermissionGrants.Put(tx, id, directory.PermissionGrant{ID: id, ClientID: spA, ConsentType: "AllPrincipals", ResourceID: resource, Scope: "User.Read"})
+		}
+	})
+	signIn := form("grant_type", "password", "client_id", appA, "client_secret", secret, "username", alice, "password", password)
+	onBehalf := func(assertion string) reply {
+		return w.post(tokenPath, form("grant_type", onBehalfGrant, "client_id", appA, "client_secret", secret, "assertion", assertion, "requested_token_use", "on_behalf_of", "scope", graphScope))
+	}
+	for path, scope := range map[string]string{tokenPath: "openid " + graphScope, "/" + tenantID + "/oauth2/token": "openid"} {
+		signIn.Set("scope", scope)
+		signIn.Del("resource")
+		if path != tokenPath {
+			signIn.Set("resource", "https://graph.microsoft.com")
+		}
+		r := w.post(path, signIn)
+		id := r.text("id_token")
+		if id == "" {
+			t.Fatalf("%s: no ID token: %s", path, r.raw)
+		}
+		want(t, path, onBehalf(id).code(), 240002)
+		if _, err := w.env.Auth.Verify("Bearer "+id, appA); !errors.Is(err, authority.ErrKind) {
+			t.Errorf("%s: a service that takes the audience: %v", path, err)
+		}
+	}
+	signIn.Set("scope", appA+"/.default")
+	signIn.Del("resource")
+	want(t, "an access token with the same audience", onBehalf(w.post(tokenPath, signIn).text("access_token")).status, 200)
 }
 
 func TestWhatAgentsAreRefused(t *testing.T) {

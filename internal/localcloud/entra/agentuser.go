@@ -113,6 +113,8 @@ func (s *Service) presented(token string, audiences ...string) (authority.Claims
 		return claims, nil
 	case errors.Is(err, authority.ErrExpired), errors.Is(err, authority.ErrNotYet):
 		return claims, badGrant(500133, "Assertion is not within its valid time range. Ensure that the access token is not expired before using it for user assertion, or request a new token.")
+	case errors.Is(err, authority.ErrKind): // as reported in azure-spring-boot issue 943 (2021)
+		return claims, badRequest(240002, "Input id_token cannot be used as 'urn:ietf:params:oauth:grant-type:jwt-bearer' grant.")
 	case errors.Is(err, authority.ErrAudience):
 		return claims, badGrant(50013, "Assertion failed signature validation. [Reason - The audience of the assertion is not the client.]")
 	}

@@ -349,7 +349,7 @@ func (s *Service) idToken(q *request, c client, u directory.User, access authori
 	case adfs:
 		id.Issuer, id.AuthTime, id.UPN, id.Unique = s.base(q.ep), access.IssuedAt, u.UserPrincipalName, u.UserPrincipalName
 	}
-	token, err := s.env.Auth.Sign(id, q.ep.style != v2)
+	token, err := s.env.Auth.MintID(id, q.ep.style != v2)
 	if err != nil {
 		return "", fail(http.StatusInternalServerError, "server_error", 90033, "A transient error has occurred. Please try again.")
 	}
