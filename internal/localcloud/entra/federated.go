@@ -31,14 +31,15 @@ func (s *Service) byFederation(ctx context.Context, a *assertion, c client) *fai
 	if len(left) == 0 {
 		return badClient(700211, "No matching federated identity record found for presented assertion issuer '%s'. %s", a.claims.Issuer, federationHelp)
 	}
-	left = slices.DeleteFunc(left, func(f directory.FederatedCredential) bool { return !meets(f.Audiences, a.claims.Audience) })
+	own := issuer == s.env.Auth.Issuer("2.0") || issuer == s.env.Auth.Issuer("1.0")
+	left = slices.DeleteFunc(left, func(f directory.FederatedCredential) bool { return !meets(f.Audiences, a.claims.Audience, own) })
 	if len(left) == 0 {
 		return badClient(700212, "No matching federated identity record found for presented assertion audience '%s'. %s", strings.Join(a.claims.Audience, " "), federationHelp)
 	}
 	if !slices.ContainsFunc(left, func(f directory.FederatedCredential) bool { return f.Subject == a.claims.Subject }) {
 		return badClient(700213, "No matching federated identity record found for presented assertion subject '%s'. %s", a.claims.Subject, federationHelp)
 	}
-	if issuer == s.env.Auth.Issuer("2.0") || issuer == s.env.Auth.Issuer("1.0") {
+	if own {
 		return s.ownToken(a)
 	}
 	return s.outsideToken(ctx, a)
@@ -87,7 +88,7 @@ func (s *Service) ownToken(a *assertion) *failure {
 	switch {
 	case err == nil && !claims.App():
 		return badClient(700229, "Forbidden token type. Only app-only tokens may be used as Federated Identity Credentials for AAD issuer.")
-	case err == nil && !s.managedIdentity(claims.ObjectID):
+	case errors.Is(err, authority.ErrKind), err == nil && !s.managedIdentity(claims.ObjectID):
 		return badClient(700222, "AAD-issued tokens may not be used for federated identity flows.")
 	case err == nil:
 		return nil
@@ -110,10 +111,11 @@ func (s *Service) managedIdentity(id string) (is bool) {
 	return is
 }
 
-// meets tells whether an assertion's audience is one of a credential's.
-func meets(credential []string, claim audience) bool {
+// meets tells whether an assertion's audience is one of a credential's. The GUID of the exchange stands for its URI in Entra's own tokens
+// alone: any other issuer writes what its credential says.
+func meets(credential []string, claim audience, own bool) bool {
 	return slices.ContainsFunc(claim, func(aud string) bool {
-		if aud == directory.ExchangeAppID {
+		if own && aud == directory.ExchangeAppID {
 			aud = exchangeAudience
 		}
 		return slices.Contains(credential, aud)

@@ -222,6 +222,7 @@ func TestFederatedCredentials(t *testing.T) {
 	want(t, "a managed identity", identity.status, 200)
 	want(t, "another issuer", outside(map[string]any{"iss": issuer + "/"}).code(), 700211)
 	want(t, "another audience", outside(map[string]any{"aud": "api://other"}).code(), 700212)
+	want(t, "the GUID that stands for the exchange in Entra's own tokens", outside(map[string]any{"aud": directory.ExchangeAppID}).code(), 700212)
 	want(t, "another subject", outside(map[string]any{"sub": "repo:a/B"}).code(), 700213)
 	want(t, "an expired one", outside(map[string]any{"exp": w.now().Unix() - 400}).code(), 700024)
 	w.IssuerKey = func(context.Context, string, string) (*rsa.PublicKey, error) { return &clientKey().PublicKey, nil }

@@ -1,8 +1,9 @@
 // Package jwks finds the signing keys of outside issuers, as Entra does for federated credentials: by the issuer's discovery document
 // (OpenID Connect Discovery 1.0) and the key set that it names (RFC 7517).
 //
-// What an issuer answers is not trusted further than that. A fetch is bounded in size, time and redirects, there is one at a time for
-// an issuer and a few at a time in all, and a stream of assertions with made-up key ids fetches no more than a budget allows.
+// What an issuer answers is not trusted further than that. A fetch is bounded in size, time and redirects, and there is one at a time for
+// an issuer. No issuer waits for another: where too many do not answer, the next is refused at once. A stream of assertions with made-up
+// key ids fetches no more than a budget allows.
 package jwks
 
 import (
@@ -25,7 +26,7 @@ const (
 	maxRedirects = 3
 	maxKeys      = 200
 	maxIssuers   = 256
-	maxAtOnce    = 8
+	maxAtOnce    = 64               // fetches, each of one issuer
 	patience     = 10 * time.Second // for both documents together
 
 	shortest = 10 * time.Second // that keys are kept, whatever the issuer says
@@ -42,13 +43,13 @@ var (
 	ErrIssuer = errors.New("an issuer is an https URL without user, query and fragment")
 	ErrClosed = errors.New("the local cloud is closed")
 	errBudget = errors.New("the issuer was asked too often")
+	errBusy   = errors.New("too many issuers are being asked at once")
 )
 
 // Fetcher finds keys and remembers them. Its methods may be called by many goroutines.
 type Fetcher struct {
-	now   func() time.Time
-	http  *http.Client
-	slots chan struct{}
+	now  func() time.Time
+	http *http.Client
 
 	life   context.Context
 	end    context.CancelFunc
@@ -56,6 +57,7 @@ type Fetcher struct {
 
 	mu      sync.Mutex
 	closed  bool
+	flights int // under way
 	issuers map[string]*issuer
 }
 
@@ -83,7 +85,7 @@ func New(now func() time.Time, roots ...[]byte) (*Fetcher, error) {
 		}
 	}
 	dial := &net.Dialer{Timeout: patience / 2}
-	f := &Fetcher{now: now, slots: make(chan struct{}, maxAtOnce), issuers: map[string]*issuer{}}
+	f := &Fetcher{now: now, issuers: map[string]*issuer{}}
 	f.life, f.end = context.WithCancel(context.Background())
 	f.http = &http.Client{
 		CheckRedirect: sameOrigin,
@@ -144,6 +146,8 @@ func (f *Fetcher) look(name, id string, waited bool) (*rsa.PublicKey, <-chan str
 		return nil, nil, i.err
 	case waited:
 		return nil, nil, ErrNoKey
+	case f.flights >= maxAtOnce:
+		return nil, nil, errBusy
 	case !i.spend(now):
 		if fresh {
 			return nil, nil, ErrNoKey
@@ -151,6 +155,7 @@ func (f *Fetcher) look(name, id string, waited bool) (*rsa.PublicKey, <-chan str
 		return nil, nil, errors.Join(errBudget, i.err)
 	}
 	i.flight = make(chan struct{})
+	f.flights++
 	f.flying.Go(func() { f.fly(name, i) })
 	return nil, i.flight, nil
 }
@@ -196,20 +201,10 @@ func (i *issuer) spend(now time.Time) bool {
 func (f *Fetcher) fly(name string, i *issuer) {
 	ctx, cancel := context.WithTimeout(f.life, patience)
 	defer cancel()
-	var (
-		keys     map[string]*rsa.PublicKey
-		lifetime time.Duration
-		err      error
-	)
-	select {
-	case f.slots <- struct{}{}:
-		keys, lifetime, err = f.fetch(ctx, name)
-		<-f.slots
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	keys, lifetime, err := f.fetch(ctx, name)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.flights--
 	if i.err = err; err == nil {
 		i.keys, i.until = keys, f.now().Add(lifetime)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -218,6 +219,46 @@ func TestOneFetchServesAllWhoWait(t *testing.T) {
 	wait.Wait()
 	if n := w.fetches.Load(); n != 1 {
 		t.Errorf("%d fetches", n)
+	}
+}
+
+// Issuers that do not answer must not use up the patience of those that wait for another.
+func TestSlowIssuersDoNotKeepOthersWaiting(t *testing.T) {
+	w := newWorld(t)
+	arrived := make(chan struct{}, 2*maxAtOnce)
+	slow := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	}))
+	slow.Config.ErrorLog = log.New(io.Discard, "", 0)
+	slow.TLS = w.issuer.TLS.Clone()
+	slow.StartTLS()
+	defer slow.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer w.Close()
+	hang := func(from, to int) {
+		for n := from; n < to; n++ {
+			waiting.Go(func() { _, _ = w.Key(ctx, fmt.Sprintf("%s/%d", slow.URL, n), "k1") })
+		}
+		for range to - from {
+			<-arrived
+		}
+	}
+	hang(0, 8)
+	begun := time.Now()
+	if _, err := w.Key(t.Context(), w.issuer.URL, "k1"); err != nil || time.Since(begun) > patience/2 {
+		t.Errorf("beside eight that hang: %v after %v", err, time.Since(begun))
+	}
+	hang(8, maxAtOnce)
+	begun = time.Now()
+	if _, err := w.Key(t.Context(), slow.URL+"/one-more", "k1"); !errors.Is(err, errBusy) || time.Since(begun) > patience/2 {
+		t.Errorf("beside as many as there may be: %v after %v", err, time.Since(begun))
+	}
+	if _, err := w.Key(t.Context(), w.issuer.URL, "k1"); err != nil {
+		t.Errorf("keys that are known: %v", err)
 	}
 }
 
