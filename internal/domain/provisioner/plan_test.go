@@ -231,6 +231,9 @@ func TestRotatePlans(t *testing.T) {
 					t.Errorf("%s touches another machine's certificate", s.ID)
 				}
 			}
+			if !before(p, "login", "state-both") || !before(p, "state-both", "promote") || !before(p, "promote", "state") {
+				t.Errorf("the slot does not change between the two writings of the state file: %s", line(p))
+			}
 			if _, overlapped := p.Step("retire-later"); overlapped && !before(p, "state", "retire-later") {
 				t.Error("the overlap begins before the state file is written")
 			}

@@ -59,6 +59,13 @@ func TestADeclarationKeepsEverythingElse(t *testing.T) {
 	if want := `{"requiredResourceAccess":[{"resourceAppId":"` + provisioner.Graph + `","resourceAccess":[{"id":"r1","type":"Role"},{"id":"s1","type":"Role"},{"id":"r2","type":"Role"}]}]}`; g.asked[4].body != want {
 		t.Errorf("sent\n%s\nwant\n%s", g.asked[4].body, want)
 	}
+	client, g = serve(t, ok(`{"requiredResourceAccess":[{"resourceAppId":"other","resourceAccess":[{"id":"o1","type":"Scope"}]}]}`), nothing())
+	if err := client.Declare(t.Context(), appObject, provisioner.Graph, []string{"r1"}); err != nil {
+		t.Error(err)
+	}
+	if want := `{"requiredResourceAccess":[{"resourceAppId":"other","resourceAccess":[{"id":"o1","type":"Scope"}]},{"resourceAppId":"` + provisioner.Graph + `","resourceAccess":[{"id":"r1","type":"Role"}]}]}`; g.asked[1].body != want {
+		t.Errorf("sent\n%s\nwant\n%s", g.asked[1].body, want)
+	}
 	client, g = serve(t, ok(`{"id":"x"}`), ok(`{"requiredResourceAccess":null}`), problem(403, "Authorization_RequestDenied", "x"))
 	for range 2 {
 		if err := client.Declare(t.Context(), appObject, provisioner.Graph, []string{"r1"}); !fault.Is(err, fault.Unknown) {
