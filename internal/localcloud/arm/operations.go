@@ -98,7 +98,7 @@ func (s *Service) poll(v replica.View, c *call, id string, kind polling) (reply,
 			status["status"], status["endTime"] = "Succeeded", stamp(op.Ends)
 		}
 		rep := ok(status)
-		switch target, shown := s.target(tx.View, op.Target); {
+		switch target, shown := s.target(tx.View, c, op.Target); {
 		case kind == byStatus:
 		case !ended:
 			rep.status = http.StatusAccepted
@@ -121,10 +121,16 @@ func (s *Service) poll(v replica.View, c *call, id string, kind polling) (reply,
 	}
 }
 
-// target is what an operation has made, if it is still there.
-func (s *Service) target(v replica.View, key string) (object, bool) {
-	if r, found := s.resources.Get(v, key); found {
-		return s.json(r), true
+// target is what an operation has made, if it is still there and the caller may read it: to see that an operation has ended takes less than
+// to see what it has made.
+func (s *Service) target(v replica.View, c *call, key string) (object, bool) {
+	r, found := s.resources.Get(v, key)
+	if !found {
+		return nil, false
 	}
-	return nil, false
+	id, err := ParseID(r.ID)
+	if err != nil || !s.allowed(v, c.who.ObjectID, id, r.Type+"/read", false) {
+		return nil, false
+	}
+	return s.json(r), true
 }

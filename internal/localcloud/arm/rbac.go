@@ -83,25 +83,8 @@ func (s *Service) Allowed(v replica.View, principalID, scope, operation string, 
 }
 
 func (s *Service) allowed(v replica.View, principal string, at ID, operation string, data bool) bool {
-	granted, _ := s.granted(v, principal, at, question{operation: strings.ToLower(operation)}, data)
+	granted, _ := s.rightsOf(v, principal).granted(at, question{operation: strings.ToLower(operation)}, data)
 	return granted
-}
-
-// granted tells whether an assignment allows what is asked, or else whether one would but for its condition.
-func (s *Service) granted(v replica.View, principal string, at ID, q question, data bool) (granted, unfulfilled bool) {
-	q.now = s.env.Now()
-	for a, r := range s.rolesAt(v, principal, at) {
-		for _, p := range r.Permissions {
-			if !p.allows(q.operation, data) {
-				continue
-			}
-			if holds(a.Condition, q) {
-				return true, false
-			}
-			unfulfilled = true
-		}
-	}
-	return false, unfulfilled
 }
 
 // unrestricted tells whether an assignment without a condition allows the operation.
@@ -154,7 +137,7 @@ func (s *Service) may(v replica.View, c *call, at ID, operation, shown string) *
 
 // mayDelegate is may for an operation on a role assignment, which conditions ask about: the one in the request and the one that is there.
 func (s *Service) mayDelegate(v replica.View, c *call, at ID, operation, shown string, request, resource *delegated) *reply {
-	granted, unfulfilled := s.granted(v, c.who.ObjectID, at, question{operation: strings.ToLower(operation), request: request, resource: resource}, false)
+	granted, unfulfilled := s.rightsOf(v, c.who.ObjectID).granted(at, question{operation: strings.ToLower(operation), request: request, resource: resource}, false)
 	if granted {
 		return nil
 	}

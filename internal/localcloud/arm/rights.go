@@ -44,16 +44,28 @@ func (r *rights) allow(at ID, operation string) bool {
 }
 
 func (r *rights) decide(at ID, operation string) bool {
+	granted, _ := r.granted(at, question{operation: operation}, false)
+	return granted
+}
+
+// granted tells whether an assignment allows what is asked, or else whether one would but for its condition. What is asked of a condition
+// is one thing, whether a resource is asked for alone, in a list or in Azure Resource Graph.
+func (r *rights) granted(at ID, q question, data bool) (granted, unfulfilled bool) {
+	q.now = r.s.env.Now()
 	for _, key := range r.s.chain(r.v, at) {
 		for _, h := range r.held[key] {
 			for _, p := range h.Permissions {
-				if p.allows(operation, false) && holds(h.Condition, question{operation: operation}) {
-					return true
+				if !p.allows(q.operation, data) {
+					continue
 				}
+				if holds(h.Condition, q) {
+					return true, false
+				}
+				unfulfilled = true
 			}
 		}
 	}
-	return false
+	return false, unfulfilled
 }
 
 // sees tells whether the principal has any assignment at, above or below the scope: such a caller gets a listing of what it may read
