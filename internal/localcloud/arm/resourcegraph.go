@@ -3,6 +3,7 @@ package arm
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (s *Service) refuse(details ...object) reply {
 	return r
 }
 
-// refuseQuery refuses a query that is none, or has what is not served.
+// refuseQuery refuses a query that is none, has what is not served, or takes too much.
 func (s *Service) refuseQuery(err error) reply {
 	details := []object{{"code": "InvalidQuery", "message": "Query is invalid. Please refer to the documentation for the Azure Resource Graph service and fix the error before retrying."}}
 	if e, is := errors.AsType[*kql.Error](err); is {
@@ -178,30 +179,36 @@ func (s *Service) result(c *call, q graphQuery, plan *kql.Plan, rows []row) repl
 	for i, r := range rows {
 		table[i] = r()
 	}
-	slices.SortFunc(table, func(a, b kql.Row) int { return cmp.Compare(a["id"].(string), b["id"].(string)) })
-	found := plan.Run(table)
-	purpose := strings.Join([]string{"query", c.who.ObjectID, q.Query, strings.Join(q.Subscriptions, ","), strings.Join(q.ManagementGroups, ",")}, "\n")
-	var at cursorOf
-	switch o := q.Options; {
-	case o.SkipToken != "" && !s.unseal(o.SkipToken, purpose, &at):
-		return s.refuse(object{"code": "InvalidSkipToken", "message": "The $skipToken is not one of this query."})
-	case o.SkipToken == "":
-		at.Size = graphPage
-		if o.Skip != nil && !plan.Limited { // "If limit or take are used in the query, Skip is ignored" (same page)
-			at.From = *o.Skip
+	found, err := plan.Run(table)
+	if err != nil {
+		return s.refuseQuery(err)
+	}
+	purpose := strings.Join([]string{"query", c.who.ObjectID, q.Query, strings.Join(q.Subscriptions, ","), strings.Join(q.ManagementGroups, ","), strings.ToLower(q.Options.AuthorizationScopeFilter)}, "\n")
+	from, size := 0, graphPage
+	if o := q.Options; o.SkipToken != "" {
+		var at cursorOf
+		if !s.unseal(o.SkipToken, purpose, &at) {
+			return s.refuse(object{"code": "InvalidSkipToken", "message": "The $skipToken is not one of this query."})
 		}
-	case o.Skip != nil:
-		at.From = *o.Skip
+		from, size = found.After(at.Last), at.Size
+	}
+	// "If limit or take are used in the query, Skip is ignored" (same page); otherwise it "overrides the next page offset when $skipToken
+	// property is present" (Azure Resource Graph REST reference).
+	if skip := q.Options.Skip; skip != nil && !plan.Limited {
+		from = min(*skip, found.Len())
 	}
 	if q.Options.Top != nil {
-		at.Size = *q.Options.Top
+		size = *q.Options.Top
 	}
-	from := min(at.From, len(found))
-	to := min(from+at.Size, len(found))
-	body := object{"totalRecords": len(found), "count": to - from, "resultTruncated": "false", "facets": []any{}, "data": records(c, q, plan.Columns(), found[from:to])}
-	if to < len(found) {
-		if paging := slices.Contains(plan.Columns(), kql.Column{Name: "id", Type: kql.String}); paging && !plan.Limited {
-			body["$skipToken"] = s.seal(purpose, cursorOf{to, at.Size})
+	to := min(from+size, found.Len())
+	page := found.Rows(from, to)
+	if n := payload(plan.Columns(), page); n > maxPayload {
+		return s.refuse(object{"code": "ResponsePayloadTooLarge", "message": fmt.Sprintf("Response payload size is %d, and has exceeded the limit of %d. Please consider querying less data at a time and make paginated call if needed.", n, maxPayload)})
+	}
+	body := object{"totalRecords": found.Len(), "count": to - from, "resultTruncated": "false", "facets": []any{}, "data": records(c, q, plan.Columns(), page)}
+	if to < found.Len() {
+		if paging := slices.Contains(plan.Columns(), kql.Column{Name: "id", Type: kql.String}); paging && !plan.Limited && to > 0 {
+			body["$skipToken"] = s.seal(purpose, cursorOf{found.Place(to - 1), size})
 		} else {
 			body["resultTruncated"] = "true"
 		}
@@ -213,10 +220,48 @@ func (s *Service) result(c *call, q graphQuery, plan *kql.Plan, rows []row) repl
 	return rep
 }
 
-// cursorOf is where the next page of a query begins and how long it is.
+// cursorOf is behind which row the next page of a query begins, whatever has come and gone in between, and how long it is.
 type cursorOf struct {
-	From int `json:"n"`
-	Size int `json:"s"`
+	Last kql.Place `json:"l"`
+	Size int       `json:"s"`
+}
+
+// maxPayload is how many bytes an answer has at most (seen in microsoft/ARI issue 199, 2024-07, with code and words of the refusal).
+const maxPayload = 16 << 20
+
+// payload is about how many bytes the rows are as objects, counted no further than it takes to see that they are too many: a query can
+// repeat a text in each row and column, and only the answer has it as often.
+func payload(columns []kql.Column, rows []kql.Row) int {
+	n := 0
+	for _, r := range rows {
+		for _, col := range columns {
+			if n += len(col.Name) + len(`"":,`) + bytesOf(r[col.Name], maxPayload-n); n > maxPayload {
+				return n
+			}
+		}
+	}
+	return n
+}
+
+func bytesOf(v any, enough int) int {
+	n := len("null")
+	switch v := v.(type) {
+	case string:
+		return len(v) + len(`""`)
+	case []any:
+		for _, item := range v {
+			if n += 1 + bytesOf(item, enough-n); n > enough {
+				break
+			}
+		}
+	case map[string]any:
+		for name, item := range v {
+			if n += len(name) + len(`"":,`) + bytesOf(item, enough-n); n > enough {
+				break
+			}
+		}
+	}
+	return n
 }
 
 // records writes rows in the format asked for: lists of values under their columns, as the API had it before 2020-04-01-preview by

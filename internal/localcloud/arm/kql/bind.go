@@ -26,8 +26,11 @@ type Column struct {
 // Row has the values of its columns, as encoding/json decodes them into any.
 type Row = map[string]any
 
-// scope is the columns that there are at a step.
-type scope struct{ columns []Column }
+// scope is the columns that there are at a step, and the order of its rows.
+type scope struct {
+	columns []Column
+	order   []sortKey
+}
 
 func (s *scope) typeOf(name string) (Type, bool) {
 	i := slices.IndexFunc(s.columns, func(c Column) bool { return c.Name == name })
@@ -40,7 +43,7 @@ func (s *scope) typeOf(name string) (Type, bool) {
 // typed is an expression that is ready to be evaluated. null is nil.
 type typed struct {
 	kind Type
-	eval func(r Row) any
+	eval func(x *run, r Row) any
 }
 
 // Plan is a query bound to the columns of its table.
@@ -48,6 +51,7 @@ type Plan struct {
 	query   *Query
 	steps   []step
 	columns []Column
+	order   []sortKey // of the result, in front of what tells its rows apart
 
 	// Limited tells that take or top bound the result.
 	Limited bool
@@ -59,7 +63,7 @@ func (p *Plan) Columns() []Column { return p.columns }
 // Bind checks the query against the columns of its table. The error is an [*Error].
 func (q *Query) Bind(columns []Column) (*Plan, error) {
 	p := &Plan{query: q}
-	s := &scope{slices.Clone(columns)}
+	s := &scope{columns: slices.Clone(columns)}
 	for _, o := range q.ops {
 		st, err := o.bind(s)
 		if err != nil {
@@ -73,7 +77,7 @@ func (q *Query) Bind(columns []Column) (*Plan, error) {
 			p.Limited = false // what is counted is whole
 		}
 	}
-	p.columns = s.columns
+	p.columns, p.order = s.columns, s.order
 	return p, nil
 }
 
@@ -107,7 +111,7 @@ func (e literal) bind(*scope) (typed, error) {
 	case bool:
 		kind = Bool
 	}
-	return typed{kind, func(Row) any { return e.value }}, nil
+	return typed{kind, func(*run, Row) any { return e.value }}, nil
 }
 
 func (e column) bind(s *scope) (typed, error) {
@@ -116,7 +120,7 @@ func (e column) bind(s *scope) (typed, error) {
 	if !found {
 		return typed{}, semantic(e.at, "Failed to resolve column or scalar expression named '%s'", n)
 	}
-	return typed{kind, func(r Row) any { return r[n] }}, nil
+	return typed{kind, func(x *run, r Row) any { return r[n] }}, nil
 }
 
 func (e member) bind(s *scope) (typed, error) {
@@ -128,15 +132,15 @@ func (e member) bind(s *scope) (typed, error) {
 		return of, semantic(place(e), "Only a dynamic value has members, and this is of type %s", of.kind)
 	}
 	by := e.by.(literal).value
-	return typed{Dynamic, func(r Row) any {
-		switch v := of.eval(r).(type) {
+	return typed{Dynamic, func(x *run, r Row) any {
+		switch v := of.at(x, r).(type) {
 		case map[string]any:
 			if key, isText := by.(string); isText {
 				return v[key]
 			}
 		case []any:
-			if i, isNumber := by.(float64); isNumber && int(i) < len(v) {
-				return v[int(i)]
+			if i, found := index(by, len(v)); found {
+				return v[i]
 			}
 		}
 		return nil
@@ -167,23 +171,23 @@ func (e binary) bind(s *scope) (typed, error) {
 			return bad()
 		}
 		stop := op == "or" // one such operand decides
-		return typed{Bool, func(row Row) any { return logic(l.eval(row), func() any { return r.eval(row) }, stop) }}, nil
+		return typed{Bool, func(x *run, row Row) any { return logic(l.at(x, row), func() any { return r.at(x, row) }, stop) }}, nil
 	case "==", "!=":
 		if !comparableTypes(l.kind, r.kind) {
 			return bad()
 		}
-		return typed{Bool, func(row Row) any { return equality(l.eval(row), r.eval(row), op == "!=") }}, nil
+		return typed{Bool, func(x *run, row Row) any { return equality(x, e.op, l.at(x, row), r.at(x, row), op == "!=") }}, nil
 	case "<", "<=", ">", ">=":
 		if l.kind != Long && l.kind != Dynamic || r.kind != Long && r.kind != Dynamic {
 			return bad()
 		}
-		return typed{Bool, func(row Row) any { return inOrder(op, l.eval(row), r.eval(row)) }}, nil
+		return typed{Bool, func(x *run, row Row) any { return inOrder(op, l.at(x, row), r.at(x, row)) }}, nil
 	default:
 		if !textual(l.kind) || !textual(r.kind) {
 			return bad()
 		}
 		compare := comparisons[op]
-		return typed{Bool, func(row Row) any { return compare(asText(l.eval(row)), asText(r.eval(row))) }}, nil
+		return typed{Bool, func(x *run, row Row) any { return compare(x, x.text(l.at(x, row)), x.text(r.at(x, row))) }}, nil
 	}
 }
 
@@ -205,13 +209,13 @@ func (e among) bind(s *scope) (typed, error) {
 		items = append(items, item)
 	}
 	negated := strings.HasPrefix(e.op.raw, "!")
-	return typed{Bool, func(row Row) any {
-		value := l.eval(row)
+	return typed{Bool, func(x *run, row Row) any {
+		value := l.at(x, row)
 		return slices.ContainsFunc(items, func(i typed) bool {
 			if folds {
-				return strings.EqualFold(asText(value), asText(i.eval(row)))
+				return strings.EqualFold(x.text(value), x.text(i.at(x, row)))
 			}
-			return equality(value, i.eval(row), false) == true
+			return equality(x, e.op, value, i.at(x, row), false) == true
 		}) != negated
 	}}, nil
 }
@@ -236,11 +240,14 @@ func (e call) bind(s *scope) (typed, error) {
 	if !fits {
 		return typed{}, semantic(e.at, "%s() does not go with arguments of types %v", e.at.value, kinds)
 	}
-	return typed{kind, func(r Row) any {
+	return typed{kind, func(x *run, r Row) any {
 		values := make([]any, len(args))
 		for i, a := range args {
-			values[i] = a.eval(r)
+			values[i] = a.at(x, r)
 		}
-		return f.call(values, kinds)
+		if x.err != nil {
+			return nil
+		}
+		return f.call(x, values, kinds)
 	}}, nil
 }

@@ -5,35 +5,41 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // comparisons are the operators between two expressions. Those of texts have their function here; the others are evaluated apart.
-var comparisons = map[string]func(l, r string) bool{
+var comparisons = map[string]func(x *run, l, r string) bool{
 	"==": nil, "!=": nil, "<": nil, "<=": nil, ">": nil, ">=": nil, "in": nil, "!in": nil, "in~": nil, "!in~": nil,
-	"=~":          strings.EqualFold,
-	"!~":          func(l, r string) bool { return !strings.EqualFold(l, r) },
-	"has":         hasTerm,
-	"!has":        func(l, r string) bool { return !hasTerm(l, r) },
-	"contains":    folded(strings.Contains),
-	"!contains":   func(l, r string) bool { return !folded(strings.Contains)(l, r) },
-	"startswith":  folded(strings.HasPrefix),
-	"!startswith": func(l, r string) bool { return !folded(strings.HasPrefix)(l, r) },
-	"endswith":    folded(strings.HasSuffix),
-	"!endswith":   func(l, r string) bool { return !folded(strings.HasSuffix)(l, r) },
-	"contains_cs": strings.Contains, "startswith_cs": strings.HasPrefix, "endswith_cs": strings.HasSuffix,
+	"=~": of(strings.EqualFold), "!~": not(of(strings.EqualFold)),
+	"has": hasTerm, "!has": not(hasTerm),
+	"contains": of(folded(strings.Contains)), "!contains": not(of(folded(strings.Contains))),
+	"startswith": of(folded(strings.HasPrefix)), "!startswith": not(of(folded(strings.HasPrefix))),
+	"endswith": of(folded(strings.HasSuffix)), "!endswith": not(of(folded(strings.HasSuffix))),
+	"contains_cs": of(strings.Contains), "startswith_cs": of(strings.HasPrefix), "endswith_cs": of(strings.HasSuffix),
+}
+
+// of is a comparison that costs what its texts do, which is paid already.
+func of(f func(l, r string) bool) func(x *run, l, r string) bool {
+	return func(_ *run, l, r string) bool { return f(l, r) }
+}
+
+func not(f func(x *run, l, r string) bool) func(x *run, l, r string) bool {
+	return func(x *run, l, r string) bool { return !f(x, l, r) }
 }
 
 func folded(f func(s, part string) bool) func(l, r string) bool {
 	return func(l, r string) bool { return f(strings.ToLower(l), strings.ToLower(r)) }
 }
 
-// hasTerm tells whether the text has the term, whole: what stands around it is no letter or digit.
-func hasTerm(text, term string) bool {
+// hasTerm tells whether the text has the term, whole: what stands around it is no letter or digit. A term can be found in part at every
+// byte of a text, so each find is paid for.
+func hasTerm(x *run, text, term string) bool {
 	text, term = strings.ToLower(text), strings.ToLower(term)
 	edge := func(i int) bool {
 		return i < 0 || i >= len(text) || !digit(text[i]) && (text[i] < 'a' || text[i] > 'z') && text[i] < 0x80
 	}
-	for from := 0; from <= len(text); {
+	for from := 0; from <= len(text) && x.spend(1+len(term)/64); {
 		i := strings.Index(text[from:], term)
 		if i < 0 {
 			return false
@@ -62,26 +68,23 @@ func logic(l any, right func() any, stop bool) any {
 }
 
 // equality is == or, negated, != (Kusto, "Null values": of two nulls neither is known; null differs from everything else).
-func equality(l, r any, negated bool) any {
-	if l == nil && r == nil {
+func equality(x *run, op token, l, r any, negated bool) any {
+	switch {
+	case l == nil && r == nil:
+		return nil
+	case l == nil || r == nil:
+		return negated
+	case kindOf(l) != kindOf(r):
+		x.mismatch(op, l, r)
 		return nil
 	}
-	return same(l, r) != negated
-}
-
-func same(l, r any) bool {
-	switch l := l.(type) {
-	case string, bool, float64:
-		return l == r
-	case nil:
-		return false
-	default:
-		switch r.(type) {
-		case map[string]any, []any:
-			return asText(l) == asText(r)
-		}
-		return false
+	switch l.(type) {
+	case map[string]any, []any:
+		return (x.text(l) == x.text(r)) != negated
+	case string:
+		x.text(l)
 	}
+	return (l == r) != negated
 }
 
 func inOrder(op string, l, r any) any {
@@ -124,7 +127,7 @@ func asText(v any) string {
 type function struct {
 	least, most int // number of arguments; most 0 is any
 	types       func(args []Type) (Type, bool)
-	call        func(args []any, kinds []Type) any
+	call        func(x *run, args []any, kinds []Type) any
 }
 
 func gives(t Type) func([]Type) (Type, bool) { return func([]Type) (Type, bool) { return t, true } }
@@ -148,17 +151,17 @@ func alike(i int) func([]Type) (Type, bool) {
 
 // functions are those that are served, by name; names are in the case of the language.
 var functions = map[string]function{
-	"tostring":     {1, 1, gives(String), func(a []any, _ []Type) any { return asText(a[0]) }},
-	"tolower":      {1, 1, ofText(String), func(a []any, _ []Type) any { return strings.ToLower(asText(a[0])) }},
-	"toupper":      {1, 1, ofText(String), func(a []any, _ []Type) any { return strings.ToUpper(asText(a[0])) }},
+	"tostring":     {1, 1, gives(String), func(x *run, a []any, _ []Type) any { return x.text(a[0]) }},
+	"tolower":      {1, 1, ofText(String), func(x *run, a []any, _ []Type) any { return remade(x, strings.ToLower, a[0]) }},
+	"toupper":      {1, 1, ofText(String), func(x *run, a []any, _ []Type) any { return remade(x, strings.ToUpper, a[0]) }},
 	"toint":        {1, 1, gives(Long), toLong},
 	"tolong":       {1, 1, gives(Long), toLong},
 	"tobool":       {1, 1, gives(Bool), toBool},
-	"isempty":      {1, 1, gives(Bool), func(a []any, _ []Type) any { return asText(a[0]) == "" }},
-	"isnotempty":   {1, 1, gives(Bool), func(a []any, _ []Type) any { return asText(a[0]) != "" }},
-	"isnull":       {1, 1, gives(Bool), func(a []any, k []Type) any { return k[0] != String && a[0] == nil }}, // a string is never null
-	"isnotnull":    {1, 1, gives(Bool), func(a []any, k []Type) any { return k[0] == String || a[0] != nil }},
-	"strlen":       {1, 1, ofText(Long), func(a []any, _ []Type) any { return float64(len([]rune(asText(a[0])))) }},
+	"isempty":      {1, 1, gives(Bool), func(x *run, a []any, _ []Type) any { return x.text(a[0]) == "" }},
+	"isnotempty":   {1, 1, gives(Bool), func(x *run, a []any, _ []Type) any { return x.text(a[0]) != "" }},
+	"isnull":       {1, 1, gives(Bool), func(_ *run, a []any, k []Type) any { return k[0] != String && a[0] == nil }}, // a string is never null
+	"isnotnull":    {1, 1, gives(Bool), func(_ *run, a []any, k []Type) any { return k[0] == String || a[0] != nil }},
+	"strlen":       {1, 1, ofText(Long), func(x *run, a []any, _ []Type) any { return float64(utf8.RuneCountInString(x.text(a[0]))) }},
 	"array_length": {1, 1, func(a []Type) (Type, bool) { return Long, a[0] == Dynamic }, arrayLength},
 	"not":          {1, 1, func(a []Type) (Type, bool) { return Bool, a[0] == Bool }, negate},
 	"strcat":       {1, 64, gives(String), concat},
@@ -168,12 +171,19 @@ var functions = map[string]function{
 	"iif":          {3, 3, alike(1), either},
 }
 
-func toLong(a []any, _ []Type) any {
+// remade is a text made of another, paid for.
+func remade(x *run, f func(string) string, v any) any {
+	s := x.text(v)
+	x.make(len(s))
+	return f(s)
+}
+
+func toLong(x *run, a []any, _ []Type) any {
 	switch v := a[0].(type) {
 	case float64:
 		return math.Trunc(v)
 	case string:
-		if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
+		if n, err := strconv.ParseInt(strings.TrimSpace(x.text(v)), 10, 64); err == nil {
 			return float64(n)
 		}
 	case bool:
@@ -185,14 +195,14 @@ func toLong(a []any, _ []Type) any {
 	return nil
 }
 
-func toBool(a []any, _ []Type) any {
+func toBool(x *run, a []any, _ []Type) any {
 	switch v := a[0].(type) {
 	case bool:
 		return v
 	case float64:
 		return v != 0
 	case string:
-		switch strings.ToLower(v) {
+		switch strings.ToLower(x.text(v)) {
 		case "true", "1":
 			return true
 		case "false", "0":
@@ -202,55 +212,75 @@ func toBool(a []any, _ []Type) any {
 	return nil
 }
 
-func arrayLength(a []any, _ []Type) any {
+func arrayLength(_ *run, a []any, _ []Type) any {
 	if l, isList := a[0].([]any); isList {
 		return float64(len(l))
 	}
 	return nil
 }
 
-func negate(a []any, _ []Type) any {
+func negate(_ *run, a []any, _ []Type) any {
 	if b, known := a[0].(bool); known {
 		return !b
 	}
 	return nil
 }
 
-func concat(a []any, _ []Type) any {
-	var b strings.Builder
-	for _, v := range a {
-		b.WriteString(asText(v))
+// concat is strcat(). The text is bounded before it is made.
+func concat(x *run, a []any, _ []Type) any {
+	texts, size := make([]string, len(a)), 0
+	for i, v := range a {
+		texts[i] = x.text(v)
+		if size += len(texts[i]); size > maxText {
+			x.runaway("made a text that is longer than 1 MB")
+			return nil
+		}
 	}
-	return b.String()
+	if !x.make(size) {
+		return nil
+	}
+	return strings.Join(texts, "")
 }
 
 func splitTypes(a []Type) (Type, bool) {
 	return Dynamic, textual(a[0]) && a[1] == String && (len(a) < 3 || a[2] == Long)
 }
 
-// split gives the parts of a text or, with a number, a list of that one part.
-func split(a []any, _ []Type) any {
-	sep := asText(a[1])
-	parts := []string{asText(a[0])}
+// split gives the parts of a text or, with a number, a list of that one part, which is empty if there is none.
+func split(x *run, a []any, _ []Type) any {
+	text, sep := x.text(a[0]), x.text(a[1])
+	if sep != "" && !x.make(part*(strings.Count(text, sep)+1)) {
+		return nil
+	}
+	parts := []string{text}
 	if sep != "" {
-		parts = strings.Split(parts[0], sep)
+		parts = strings.Split(text, sep)
 	}
 	list := make([]any, len(parts))
 	for i, p := range parts {
 		list[i] = p
 	}
-	if len(a) == 3 {
-		i, isNumber := a[2].(float64)
-		if !isNumber || int(i) >= len(list) {
-			return []any{}
-		}
-		return list[int(i) : int(i)+1]
+	if len(a) < 3 {
+		return list
 	}
-	return list
+	i, found := index(a[2], len(list))
+	if !found {
+		return []any{}
+	}
+	return list[i : i+1]
+}
+
+// index is a number as the place of an item among n. Numbers go beyond what int has, so they are compared before they are made one.
+func index(v any, n int) (int, bool) {
+	f, isNumber := v.(float64)
+	if !isNumber || !(f >= 0 && f < float64(n)) {
+		return 0, false
+	}
+	return int(f), true
 }
 
 // coalesce gives the first value that is not null or, of texts, not empty.
-func coalesce(a []any, _ []Type) any {
+func coalesce(_ *run, a []any, _ []Type) any {
 	for _, v := range a {
 		if v != nil && v != "" {
 			return v
@@ -259,7 +289,7 @@ func coalesce(a []any, _ []Type) any {
 	return a[len(a)-1]
 }
 
-func either(a []any, _ []Type) any {
+func either(_ *run, a []any, _ []Type) any {
 	if a[0] == true {
 		return a[1]
 	}

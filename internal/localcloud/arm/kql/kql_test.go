@@ -27,6 +27,16 @@ func table(t testing.TB) []Row {
 	return rows
 }
 
+// rows runs a query over the table.
+func rows(t testing.TB, p *Plan, over []Row) []Row {
+	t.Helper()
+	r, err := p.Run(over)
+	if err != nil {
+		t.Fatalf("%s: %v", p.query, err)
+	}
+	return r.Rows(0, r.Len())
+}
+
 func plan(t testing.TB, query string) *Plan {
 	t.Helper()
 	q, err := Parse(query)
@@ -99,7 +109,7 @@ func TestWhereKeepsTheRowsOfWhichItIsTrue(t *testing.T) {
 		`properties.list == properties.list`:                       "/a",
 	} {
 		var got []string
-		for _, r := range plan(t, "Resources | where "+cond).Run(table(t)) {
+		for _, r := range rows(t, plan(t, "Resources | where "+cond), table(t)) {
 			got = append(got, r["id"].(string))
 		}
 		if strings.Join(got, " ") != want {
@@ -134,7 +144,7 @@ func TestOperatorsShapeTheResult(t *testing.T) {
 	} {
 		p := plan(t, "resources "+query)
 		var shown []map[string]any
-		for _, r := range p.Run(table(t)) {
+		for _, r := range rows(t, p, table(t)) {
 			o := map[string]any{}
 			for _, c := range p.Columns() {
 				o[c.Name] = r[c.Name]
@@ -152,7 +162,7 @@ func TestOperatorsShapeTheResult(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s", query, got, want)
 		}
 	}
-	if p := plan(t, "where n == 1 | count"); p.query.Table != "" || len(p.Run(table(t))) != 1 {
+	if p := plan(t, "where n == 1 | count"); p.query.Table != "" || len(rows(t, p, table(t))) != 1 {
 		t.Error("a query need not name its table")
 	}
 	if !plan(t, "resources | take 3").Limited || plan(t, "resources | take 3 | count").Limited || plan(t, "resources").Limited {
@@ -161,11 +171,11 @@ func TestOperatorsShapeTheResult(t *testing.T) {
 }
 
 func TestRunLeavesTheTable(t *testing.T) {
-	rows := table(t)
+	all := table(t)
 	for _, q := range []string{"| extend name = 'x'", "| order by n asc", "| project name = 'x'", "| summarize count() by name", "| where n == 1"} {
-		plan(t, "resources "+q).Run(rows)
+		rows(t, plan(t, "resources "+q), all)
 	}
-	if !reflect.DeepEqual(rows, table(t)) {
+	if !reflect.DeepEqual(all, table(t)) {
 		t.Error("a query has changed its table")
 	}
 }
@@ -184,6 +194,7 @@ func TestWhatIsNotServedIsAnErrorWithItsPlace(t *testing.T) {
 		`resources | where #name == 'x'`:                      "ParserFailure 1:18 #",
 		`resources | where n > 5d`:                            "ParserFailure 1:22 5d",
 		`resources | where name == '\q'`:                      `ParserFailure 1:26 '\`,
+		`resources | project x = tags[9223372036854775807]`:   "ParserFailure 1:29 9223372036854775807",
 		`resources | take many`:                               "ParserFailure 1:17 many",
 		`resources | join kind=inner (x) on y`:                "InvalidQueryLanguage 1:12 join",
 		`resources | mv-expand properties`:                    "InvalidQueryLanguage 1:12 mv-expand",
@@ -268,6 +279,9 @@ func FuzzParse(f *testing.F) {
 		`authorizationresources | where type =~ 'microsoft.authorization/roleassignments' | extend principalId=tolower(tostring(properties.principalId)) | project id, name, principalId`,
 		`where n in (1, 2.5) and name !in~ ("a", @'b''c') | order by n asc nulls last, name | top 5 by n`, `['join'] | project-away ['a b'], x | distinct type`,
 		"resources // c\n| summarize n = count() by a = b['c'][0].d, e | count | take 3 | limit 4;", `x | where not(true) or (((a == 'b\n')))`, `x | mv-expand y`, `x | where 'a'.b == 1`,
+		`x | project p = split(name, 'a', tolong('-1')), q = tags[2147483647], r = split(id, '/')[0] | summarize n = count() by s = strcat(tostring(p), toint(q)) | order by n, s asc`,
+		`x | where properties.on == 'true' or name has 'lph' or coalesce(name, type) !in ('a') | extend l = array_length(properties.list), e = iff(isnull(n), 0, strlen(name)) | distinct e, b = tobool(properties.on)`,
+		`x | extend name = strcat(name, name, name) | extend name = strcat(name, name, name) | top 2 by toupper(name) nulls first | project-away tags`,
 	} {
 		f.Add(q)
 	}
@@ -293,8 +307,27 @@ func FuzzParse(f *testing.F) {
 		if again.String() != printed {
 			t.Errorf("%q prints as %q and then as %q", text, printed, again.String())
 		}
-		if p, err := q.Bind(columns); err == nil {
-			p.Run(table(t))
+		p, err := q.Bind(columns)
+		if err != nil {
+			return
+		}
+		r, err := p.Run(table(t))
+		if err != nil {
+			if _, is := errors.AsType[*Error](err); !is {
+				t.Errorf("%q: %v is no *Error", text, err)
+			}
+			return
+		}
+		if _, err := json.Marshal(r.Rows(0, r.Len())); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if p.Limited {
+			return
+		}
+		for i := range r.Len() { // a page goes on behind the row with which the one before it ended
+			if next := r.After(r.Place(i)); next != i+1 {
+				t.Errorf("%q: behind row %d comes row %d", text, i, next)
+			}
 		}
 	})
 }

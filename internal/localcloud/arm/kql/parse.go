@@ -362,7 +362,7 @@ func (p *parser) postfix() (expr, error) {
 			case by.kind == text:
 				e = member{e, literal{by.value}}
 			case by.kind == number:
-				n, bad := strconv.Atoi(by.raw)
+				n, bad := strconv.ParseInt(by.raw, 10, 32) // what prints as it reads
 				if bad != nil {
 					return nil, p.unexpected("")
 				}

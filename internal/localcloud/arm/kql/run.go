@@ -1,22 +1,36 @@
 package kql
 
 import (
-	"cmp"
-	"encoding/json"
 	"maps"
+	"math/bits"
 	"slices"
-	"strings"
 )
 
-// step is an operator that is ready to run. It may change the list of rows, but no row.
-type step func(rows []Row) []Row
+// record is a row on its way through a query.
+type record struct {
+	row   Row
+	ident []any // what tells it apart: the id of the table's row, or what it was grouped by
+	by    []any // what it is ordered by
+}
 
-// Run gives the rows of the result. The rows of the table stay as they are.
-func (p *Plan) Run(rows []Row) []Row {
-	for _, s := range p.steps {
-		rows = s(rows)
+// step is an operator that is ready to run. It may change the list of records, but no row.
+type step func(x *run, all []record) []record
+
+// Run gives the result of the query. Rows of the table are told apart by their column id, in the order of which they are unless the query
+// has another. The rows stay as they are. The error is an [*Error]: the query takes too much, or compares what cannot be compared.
+func (p *Plan) Run(rows []Row) (*Result, error) {
+	x := &run{}
+	all := make([]record, len(rows))
+	for i, r := range rows {
+		all[i] = record{row: r, ident: []any{r["id"]}}
 	}
-	return rows
+	slices.SortStableFunc(all, func(a, b record) int { return compareAll(a.ident, b.ident) })
+	for _, s := range p.steps {
+		if all = s(x, all); x.err != nil {
+			return nil, x.err
+		}
+	}
+	return &Result{all, p.order}, nil
 }
 
 func (o where) bind(s *scope) (step, error) {
@@ -27,10 +41,10 @@ func (o where) bind(s *scope) (step, error) {
 	if cond.kind != Bool {
 		return nil, semantic(place(o.cond), "where needs a condition, and this is of type %s", cond.kind)
 	}
-	return func(rows []Row) []Row {
-		var kept []Row
-		for _, r := range rows {
-			if cond.eval(r) == true {
+	return func(x *run, all []record) []record {
+		var kept []record
+		for _, r := range all {
+			if cond.at(x, r.row) == true {
 				kept = append(kept, r)
 			}
 		}
@@ -89,22 +103,38 @@ func columnsOf(all []made) []Column {
 	return columns
 }
 
+// each gives every record a new row with the columns, and with those that it has had if they are kept.
+func each(cols []made, keep bool) step {
+	return func(x *run, all []record) []record {
+		out := make([]record, len(all))
+		for i, r := range all {
+			size := len(cols)
+			if keep {
+				size += len(r.row)
+			}
+			if !x.make(cell * size) {
+				return nil
+			}
+			row := make(Row, size)
+			if keep {
+				maps.Copy(row, r.row)
+			}
+			for _, c := range cols {
+				row[c.Name] = c.at(x, r.row)
+			}
+			out[i] = record{row, r.ident, r.by}
+		}
+		return out
+	}
+}
+
 func (o project) bind(s *scope) (step, error) {
 	cols, err := makeAll(o.cols, s)
 	if err != nil {
 		return nil, err
 	}
 	s.columns = columnsOf(cols)
-	return func(rows []Row) []Row {
-		out := make([]Row, len(rows))
-		for i, r := range rows {
-			out[i] = make(Row, len(cols))
-			for _, c := range cols {
-				out[i][c.Name] = c.eval(r)
-			}
-		}
-		return out
-	}, nil
+	return each(cols, false), nil
 }
 
 func (o extend) bind(s *scope) (step, error) {
@@ -120,16 +150,7 @@ func (o extend) bind(s *scope) (step, error) {
 			s.columns = append(s.columns, c.Column)
 		}
 	}
-	return func(rows []Row) []Row {
-		out := make([]Row, len(rows))
-		for i, r := range rows {
-			out[i] = maps.Clone(r)
-			for _, c := range cols {
-				out[i][c.Name] = c.eval(r)
-			}
-		}
-		return out
-	}, nil
+	return each(cols, true), nil
 }
 
 func (o away) bind(s *scope) (step, error) {
@@ -141,7 +162,7 @@ func (o away) bind(s *scope) (step, error) {
 	s.columns = slices.DeleteFunc(slices.Clone(s.columns), func(c Column) bool {
 		return slices.ContainsFunc(o.names, func(n token) bool { return n.value == c.Name })
 	})
-	return func(rows []Row) []Row { return rows }, nil // what is no column is not shown
+	return func(_ *run, all []record) []record { return all }, nil // what is no column is not shown
 }
 
 // scalar refuses an expression of which rows cannot be ordered or grouped.
@@ -157,7 +178,9 @@ type sortKey struct {
 	typed
 }
 
-func sorter(keys []key, s *scope) (func(rows []Row) []Row, error) {
+// sorter orders records by the keys, and equal ones by what tells them apart: Kusto says nothing about those, but a page has to go on where
+// the one before it ended.
+func sorter(keys []key, s *scope) (step, error) {
 	var by []sortKey
 	for _, k := range keys {
 		t, err := k.value.bind(s)
@@ -169,30 +192,19 @@ func sorter(keys []key, s *scope) (func(rows []Row) []Row, error) {
 		}
 		by = append(by, sortKey{k, t})
 	}
-	return func(rows []Row) []Row {
-		type keyed struct {
-			row    Row
-			values []any
+	s.order = by
+	return func(x *run, all []record) []record {
+		if !x.make(len(all)*len(by)*part) || !x.spend(len(all)*len(by)*bits.Len(uint(len(all)))) {
+			return nil
 		}
-		all := make([]keyed, len(rows))
-		for i, r := range rows {
-			all[i] = keyed{r, make([]any, len(by))}
+		out := make([]record, len(all))
+		for i, r := range all {
+			out[i] = record{r.row, r.ident, make([]any, len(by))}
 			for j, k := range by {
-				all[i].values[j] = k.eval(r)
+				out[i].by[j] = k.at(x, r.row)
 			}
 		}
-		slices.SortStableFunc(all, func(a, b keyed) int {
-			for i, k := range by {
-				if c := k.compare(a.values[i], b.values[i]); c != 0 {
-					return c
-				}
-			}
-			return 0
-		})
-		out := make([]Row, len(rows))
-		for i, k := range all {
-			out[i] = k.row
-		}
+		slices.SortStableFunc(out, func(a, b record) int { return compareRecords(by, a, b) })
 		return out
 	}, nil
 }
@@ -211,29 +223,17 @@ func (k sortKey) compare(a, b any) int {
 		}
 		return c
 	}
-	c := 0
-	switch a := a.(type) {
-	case string:
-		c = strings.Compare(a, asText(b))
-	case float64:
-		other, _ := b.(float64)
-		c = cmp.Compare(a, other)
-	case bool:
-		c = strings.Compare(asText(a), asText(b)) // false comes before true
-	}
+	c := compareValues(a, b)
 	if !k.asc {
 		c = -c
 	}
 	return c
 }
 
-func (o order) bind(s *scope) (step, error) {
-	sorted, err := sorter(o.keys, s)
-	return sorted, err
-}
+func (o order) bind(s *scope) (step, error) { return sorter(o.keys, s) }
 
 func (o take) bind(*scope) (step, error) {
-	return func(rows []Row) []Row { return rows[:min(o.n, len(rows))] }, nil
+	return func(_ *run, all []record) []record { return all[:min(o.n, len(all))] }, nil
 }
 
 func (o top) bind(s *scope) (step, error) {
@@ -241,16 +241,22 @@ func (o top) bind(s *scope) (step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(rows []Row) []Row { return sorted(rows)[:min(o.n, len(rows))] }, nil
+	return func(x *run, all []record) []record {
+		all = sorted(x, all)
+		return all[:min(o.n, len(all))]
+	}, nil
 }
 
-func (count) bind(s *scope) (step, error) {
-	s.columns = []Column{{"Count", Long}}
-	return func(rows []Row) []Row { return []Row{{"Count": float64(len(rows))}} }, nil
+func (count) bind(s *scope) (step, error) { return one("Count", s), nil }
+
+// one is a step that gives one record: how many there are, none too.
+func one(name string, s *scope) step {
+	s.columns, s.order = []Column{{name, Long}}, nil
+	return func(_ *run, all []record) []record { return []record{{row: Row{name: float64(len(all))}}} }
 }
 
-// groups binds what rows are grouped by and gives a step that makes one row of each group, in the order in which they are met. With a
-// name the row has also the group's size.
+// groups binds what records are grouped by and gives a step that makes one of each group, which is what tells them apart and orders them.
+// With a name the row has also the group's size.
 func groups(what string, cols []named, size string, s *scope) (step, error) {
 	by, err := makeAll(cols, s)
 	if err != nil {
@@ -261,33 +267,35 @@ func groups(what string, cols []named, size string, s *scope) (step, error) {
 			return nil, err
 		}
 	}
-	return func(rows []Row) []Row {
-		var out []Row
+	s.order = nil
+	return func(x *run, all []record) []record {
+		var out []record
 		place := map[string]int{}
-		for _, r := range rows {
+		for _, r := range all {
 			values := make([]any, len(by))
 			for i, c := range by {
-				values[i] = c.eval(r)
+				values[i] = c.at(x, r.row)
 			}
-			id, err := json.Marshal(values)
-			if err != nil {
-				continue // scalars encode
-			}
-			at, known := place[string(id)]
+			id := x.text(values)
+			at, known := place[id]
 			if !known {
+				if !x.make(cell * (len(by) + 1)) {
+					return nil
+				}
 				at = len(out)
-				place[string(id)] = at
-				group := Row{}
+				place[id] = at
+				group := make(Row, len(by)+1)
 				for i, c := range by {
 					group[c.Name] = values[i]
 				}
-				out = append(out, group)
+				out = append(out, record{row: group, ident: values})
 			}
 			if size != "" {
-				n, _ := out[at][size].(float64)
-				out[at][size] = n + 1
+				n, _ := out[at].row[size].(float64)
+				out[at].row[size] = n + 1
 			}
 		}
+		slices.SortFunc(out, func(a, b record) int { return compareAll(a.ident, b.ident) })
 		return out
 	}, nil
 }
@@ -314,88 +322,9 @@ func (o summarize) bind(s *scope) (step, error) {
 	if slices.ContainsFunc(cols, func(m made) bool { return m.Name == o.name }) {
 		return nil, semantic(place(o.by[0].value), "A column named '%s' is there already", o.name)
 	}
+	if len(o.by) == 0 {
+		return one(o.name, s), nil
+	}
 	s.columns = append(columnsOf(cols), Column{o.name, Long})
-	if len(o.by) > 0 {
-		return st, nil
-	}
-	return func(rows []Row) []Row { return []Row{{o.name: float64(len(rows))}} }, nil // of no rows too
-}
-
-// Pinned tells which texts, in lower case, the query lets a path of the table have, such as properties.principalId: other rows need not
-// be read. ok is false if it lets it be anything. Only the conditions at the head of the query are looked at.
-func (p *Plan) Pinned(path string) (values []string, ok bool) {
-	for _, o := range p.query.ops {
-		w, isWhere := o.(where)
-		if !isWhere {
-			break
-		}
-		if v, found := pinned(w.cond, path); found && (!ok || len(v) < len(values)) {
-			values, ok = v, true
-		}
-	}
-	return values, ok
-}
-
-func pinned(e expr, path string) ([]string, bool) {
-	switch e := e.(type) {
-	case binary:
-		switch e.op.raw {
-		case "and":
-			if v, found := pinned(e.l, path); found {
-				return v, true
-			}
-			return pinned(e.r, path)
-		case "==", "=~":
-			if v, isText := textOf(e.r); isText && pathOf(e.l) == path {
-				return []string{v}, true
-			}
-			if v, isText := textOf(e.l); isText && pathOf(e.r) == path {
-				return []string{v}, true
-			}
-		}
-	case among:
-		if pathOf(e.l) != path || strings.HasPrefix(e.op.raw, "!") {
-			return nil, false
-		}
-		var values []string
-		for _, x := range e.list {
-			v, isText := textOf(x)
-			if !isText {
-				return nil, false
-			}
-			values = append(values, v)
-		}
-		return values, true
-	}
-	return nil, false
-}
-
-func textOf(e expr) (string, bool) {
-	l, isLiteral := e.(literal)
-	if !isLiteral {
-		return "", false
-	}
-	s, isText := l.value.(string)
-	return strings.ToLower(s), isText
-}
-
-// pathOf is the path that an expression reads, whatever the case it is read in; "" if it is none.
-func pathOf(e expr) string {
-	switch e := e.(type) {
-	case column:
-		return e.at.value
-	case member:
-		up := pathOf(e.of)
-		if key, isText := e.by.(literal).value.(string); isText && up != "" {
-			return up + "." + key
-		}
-	case call:
-		switch e.at.value {
-		case "tostring", "tolower", "toupper":
-			if len(e.args) == 1 {
-				return pathOf(e.args[0])
-			}
-		}
-	}
-	return ""
+	return st, nil
 }
