@@ -1,7 +1,6 @@
 package arm
 
 import (
-	"cmp"
 	"iter"
 	"net/http"
 	"slices"
@@ -140,7 +139,5 @@ func (s *Service) near(v replica.View, scope ID, only bool, all iter.Seq[Assignm
 
 // page answers with a page of them, in the order of names.
 func (s *Service) page(c *call, found []Assignment) reply {
-	key := func(a Assignment) string { return strings.ToLower(a.Name) }
-	slices.SortFunc(found, func(a, b Assignment) int { return cmp.Compare(key(a), key(b)) })
-	return paged(s, c, found, assignmentPage, key, Assignment.json)
+	return paged(s, c, found, assignmentPage, func(a Assignment) string { return a.Name }, Assignment.json)
 }

@@ -93,6 +93,14 @@ type entity struct {
 	typ, name, display, parent string
 }
 
+// key is the order of entities: groups, then subscriptions.
+func (e entity) key() string {
+	if e.typ == managementType {
+		return "group/" + e.name
+	}
+	return "subscription/" + e.name
+}
+
 func (s *Service) entities(groups []ManagementGroup, subs []Subscription) []entity {
 	var all []entity
 	for _, g := range groups {
@@ -126,7 +134,7 @@ func (s *Service) descendants(v replica.View, c *call) reply {
 		return *bad
 	}
 	all := s.entities(s.family(v, c.id.ManagementGroup))[1:]
-	return paged(s, c, all, size, func(e entity) string { return e.name }, func(e entity) object {
+	return paged(s, c, all, size, entity.key, func(e entity) object {
 		return object{"id": e.id.String(), "name": e.name, "type": cmp.Or(map[bool]string{true: managementType + "/subscriptions"}[e.typ != managementType], e.typ), "properties": object{"displayName": e.display, "parent": s.parentID(v, e)}}
 	})
 }
@@ -173,9 +181,9 @@ func (s *Service) getEntities(v replica.View, c *call) reply {
 	if skip, err := strconv.Atoi(cmp.Or(c.param("$skip"), "0")); err != nil || skip < 0 {
 		return unserved("$skip")
 	} else if c.param("$skipToken") == "" {
-		all = all[min(skip, len(all)):]
+		all = inOrder(all, entity.key)[min(skip, len(all)):]
 	}
-	rep := paged(s, c, all, size, func(e entity) string { return e.name }, func(e entity) object { return s.entityJSON(v, mine, e) })
+	rep := paged(s, c, all, size, entity.key, func(e entity) object { return s.entityJSON(v, mine, e) })
 	if body, isList := rep.body.(object); isList && rep.status == http.StatusOK {
 		body["count"] = count
 	}

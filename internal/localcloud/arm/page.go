@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
@@ -18,22 +19,23 @@ const (
 	listPage       = 500
 )
 
-// cursor is where a listing goes on: after the item of the key or, if that is gone by now, at the place where it was.
+// cursor is where a listing goes on: at the first item behind the key.
 type cursor struct {
 	Key string `json:"k"`
-	At  int    `json:"n"`
 }
 
-// paged answers with one page of items, which are in their order, and a nextLink if there are more. key tells items apart.
+// paged answers with one page of items, and a nextLink if there are more. key tells items apart, whatever its case, and is their order:
+// whoever deletes what it is shown, or has items appear on the way, must still meet all others, so a page cannot go on at an index.
 func paged[T any](s *Service, c *call, items []T, size int, key func(T) string, show func(T) object) reply {
+	items = inOrder(items, key)
 	from := 0
 	if token := c.param("$skipToken"); token != "" {
 		var at cursor
 		if !s.unseal(token, c.listing(), &at) {
 			return fail(http.StatusBadRequest, "InvalidSkipToken", "The skip token '%s' is not valid.", token)
 		}
-		if from = slices.IndexFunc(items, func(i T) bool { return key(i) == at.Key }) + 1; from == 0 {
-			from = min(max(at.At-1, 0), len(items))
+		if from = slices.IndexFunc(items, func(i T) bool { return strings.ToLower(key(i)) > at.Key }); from < 0 {
+			from = len(items)
 		}
 	}
 	to := min(from+size, len(items))
@@ -43,9 +45,27 @@ func paged[T any](s *Service, c *call, items []T, size int, key func(T) string, 
 	}
 	body := object{"value": shown}
 	if to < len(items) {
-		body["nextLink"] = s.nextLink(c, s.seal(c.listing(), cursor{key(items[to-1]), to}))
+		body["nextLink"] = s.nextLink(c, s.seal(c.listing(), cursor{strings.ToLower(key(items[to-1]))}))
 	}
 	return ok(body)
+}
+
+// inOrder gives the items in the order of their keys.
+func inOrder[T any](items []T, key func(T) string) []T {
+	type keyed struct {
+		key  string
+		item T
+	}
+	all := make([]keyed, len(items))
+	for i, item := range items {
+		all[i] = keyed{strings.ToLower(key(item)), item}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	ordered := make([]T, len(all))
+	for i, k := range all {
+		ordered[i] = k.item
+	}
+	return ordered
 }
 
 // nextLink is the address of the next page: this one's, on our own host, with another token.

@@ -201,7 +201,7 @@ func (s *Service) listRoles(v replica.View, c *call, scope ID) reply {
 	found = slices.DeleteFunc(found, func(r *role) bool {
 		return name != "" && !strings.EqualFold(name, r.RoleName) || kind != "" && !strings.EqualFold(kind, r.kind())
 	})
-	return paged(s, c, found, listPage, func(r *role) string { return r.Name }, func(r *role) object { return r.json(scope) })
+	return paged(s, c, found, listPage, func(r *role) string { return r.kind() + "/" + r.Name }, func(r *role) object { return r.json(scope) })
 }
 
 // customRoles is the custom roles assignable at the scope and, if below is set, those assignable somewhere below it.
