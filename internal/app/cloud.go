@@ -83,7 +83,16 @@ func (l localCloud) Env(ctx context.Context, client, resource string) (api.Cloud
 	if err != nil {
 		return api.CloudEnv{}, err
 	}
-	text, err := run.EnvFor(client)
+	m, err := run.Manage()
+	if err != nil {
+		return api.CloudEnv{}, localError(err)
+	}
+	defer m.Close()
+	vaults, err := m.Vaults(ctx)
+	if err != nil {
+		return api.CloudEnv{}, localError(err)
+	}
+	text, err := run.EnvFor(client, vaults...)
 	if err != nil {
 		return api.CloudEnv{}, &fault.Error{Code: fault.Invalid, Err: err, Hint: "one of " + strings.Join(localcloud.Clients(), ", ")}
 	}
@@ -91,16 +100,12 @@ func (l localCloud) Env(ctx context.Context, client, resource string) (api.Cloud
 	if resource == "" {
 		return env, nil
 	}
-	return env, asResource(ctx, run, resource, &env)
+	err = asResource(ctx, m, resource, &env)
+	return env, err
 }
 
 // asResource adds what code on an Azure resource finds in its environment.
-func asResource(ctx context.Context, run localcloud.Run, resource string, env *api.CloudEnv) error {
-	m, err := run.Manage()
-	if err != nil {
-		return localError(err)
-	}
-	defer m.Close()
+func asResource(ctx context.Context, m *localcloud.Management, resource string, env *api.CloudEnv) error {
 	i, err := m.Identity(ctx, resource)
 	if err != nil {
 		return identityError(resource, err)

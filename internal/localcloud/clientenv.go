@@ -12,26 +12,29 @@ import (
 // Clients are the names that [Run.EnvFor] knows.
 func Clients() []string { return []string{"az", "curl", "go", "js", "python"} }
 
-// EnvFor is what a client needs to use the cloud, as lines for a POSIX shell. It names files and addresses, and no secret.
-func (r Run) EnvFor(client string) (string, error) {
+// EnvFor is what a client needs to use the cloud, as lines for a POSIX shell. It names files and addresses, and no secret. vaults are the
+// names of those to tell the client of: the ones that there are, which [Management.Vaults] knows.
+func (r Run) EnvFor(client string, vaults ...string) (string, error) {
 	if r.CAFile == "" {
 		return "", fmt.Errorf("this local cloud has no run folder, so no client can find its certificate authority")
 	}
 	if strings.ContainsFunc(r.CAFile, unicode.IsControl) { // the lines would not be what they seem
 		return "", fmt.Errorf("the name of the run folder has a control character, which lines for a shell cannot carry")
 	}
+	// One without an address was made after the run file was read, or has a name that no vault can have.
+	vaults = slices.DeleteFunc(slices.Clone(vaults), func(v string) bool { return r.Endpoints.Vault[v] == "" })
 	switch client {
 	case "az":
-		return r.envAz()
+		return r.envAz(vaults)
 	case "curl":
-		return r.vars("CURL_CA_BUNDLE") + r.endpoints() +
+		return r.vars("CURL_CA_BUNDLE") + r.endpoints(vaults) +
 			"# curl \"$LEASTKEY_LOGIN/" + r.TenantID + "/v2.0/.well-known/openid-configuration\"\n", nil
 	case "go":
-		return r.vars("SSL_CERT_FILE", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints() + goHint, nil
+		return r.vars("SSL_CERT_FILE", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints(vaults) + goHint, nil
 	case "js":
-		return r.vars("NODE_EXTRA_CA_CERTS", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints() + jsHint, nil
+		return r.vars("NODE_EXTRA_CA_CERTS", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints(vaults) + jsHint, nil
 	case "python":
-		return r.vars("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints() + pythonHint, nil
+		return r.vars("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") + r.endpoints(vaults) + pythonHint, nil
 	}
 	names := Clients()
 	slices.Sort(names)
@@ -76,11 +79,11 @@ func (r Run) vars(names ...string) string {
 }
 
 // endpoints exports the addresses, which no SDK has a variable for.
-func (r Run) endpoints() string {
+func (r Run) endpoints(vaults []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "export LEASTKEY_LOGIN=%s\nexport LEASTKEY_GRAPH=%s\nexport LEASTKEY_ARM=%s\n",
 		quote(r.Endpoints.Login), quote(r.Endpoints.Graph), quote(r.Endpoints.ARM))
-	for _, v := range vaultNames() {
+	for _, v := range vaults {
 		fmt.Fprintf(&b, "export LEASTKEY_VAULT_%s=%s\n", strings.ToUpper(strings.ReplaceAll(v, "-", "_")), quote(r.Endpoints.Vault[v]))
 	}
 	return b.String()
@@ -103,7 +106,7 @@ func (r Run) AzCloud() ([]byte, error) {
 }
 
 // envAz keeps az's own folder apart, so that a session on this cloud and one on a real one never meet.
-func (r Run) envAz() (string, error) {
+func (r Run) envAz(vaults []string) (string, error) {
 	doc, err := r.AzCloud()
 	if err != nil {
 		return "", err
@@ -122,7 +125,22 @@ func (r Run) envAz() (string, error) {
 		"az cloud set --name " + name + "\n" +
 		asApplication +
 		"# as a user:         az login --use-device-code --tenant " + r.TenantID + "\n" +
-		"#                    shows a code, which a user of " + quote(r.OperatorsFile) + " enters at " + r.Endpoints.Login + "/devicelogin\n", nil
+		"#                    shows a code, which a user of " + quote(r.OperatorsFile) + " enters at " + r.Endpoints.Login + "/devicelogin\n" +
+		azHosts(vaults), nil
+}
+
+// azHosts is the remark about the names that az makes of a vault's name and the cloud's suffix. glibc resolves no name below localhost by
+// itself (RFC 6761 section 6.3 asks for it); systemd-resolved and nss-myhostname do.
+func azHosts(vaults []string) string {
+	if len(vaults) == 0 {
+		return ""
+	}
+	names := ""
+	for _, v := range vaults {
+		names += " " + v + namedSuffix
+	}
+	return "# az reaches a vault under a name below localhost; where such names do not resolve (Debian 12), add a line to /etc/hosts:\n" +
+		"#                    127.0.0.1" + names + "\n"
 }
 
 // azLogin is the remark that says how sp-operator logs in.

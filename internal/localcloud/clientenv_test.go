@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,69 @@ func TestEveryClientGetsAScriptThatAShellTakes(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "az", "leastkey-cloud.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAClientIsToldOfTheVaultsThatThereAre(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		cfg   Config
+		first []string
+	}{
+		{"those of the seed", Config{}, []string{"KV_LEGACY", "KV_POLYCLAW"}},
+		{"none in an empty cloud", Config{Empty: true}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.cfg.RunDir = t.TempDir()
+			c := listen(t, row.cfg)
+			told := func() (names []string) {
+				t.Helper()
+				r, err := ReadRun(t.Context(), row.cfg.RunDir)
+				must(t, err)
+				m, err := r.Manage()
+				must(t, err)
+				defer m.Close()
+				vaults, err := m.Vaults(t.Context())
+				must(t, err)
+				text, err := r.EnvFor("curl", vaults...)
+				must(t, err)
+				for line := range strings.Lines(text) {
+					if name, at, isVault := strings.Cut(strings.TrimPrefix(line, "export LEASTKEY_VAULT_"), "="); isVault && strings.HasPrefix(line, "export LEASTKEY_VAULT_") {
+						if !strings.HasPrefix(at, "'https://localhost:") {
+							t.Errorf("%s is at %s", name, at)
+						}
+						names = append(names, name)
+					}
+				}
+				az, err := r.EnvFor("az", append(vaults, "kv\nrm -r /")...)
+				must(t, err)
+				for _, v := range vaults {
+					if !strings.Contains(az, " "+v+".vault.localhost") {
+						t.Errorf("az is not told what %s has to resolve to:\n%s", v, az)
+					}
+				}
+				if strings.Contains(az, "/etc/hosts") != (len(vaults) > 0) {
+					t.Errorf("az is told of /etc/hosts beside %d vaults", len(vaults))
+				}
+				return names
+			}
+			if got := told(); !slices.Equal(got, row.first) {
+				t.Errorf("got %q, want %q", got, row.first)
+			}
+			if row.cfg.Empty {
+				return
+			}
+			sp := asker{t, client(t, c.Run(), false).Transport, asCertificate(t, c, sdk(c, client(t, c.Run(), false).Transport))}
+			newVault(sp, c, "KV-New")
+			if got, want := told(), []string{"KV_LEGACY", "KV_NEW", "KV_POLYCLAW"}; !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			sp.do(c.Endpoints().ARM+"/.default", "DELETE", vaultID(c, "kv-new"), nil)
+			sp.do(c.Endpoints().ARM+"/.default", "DELETE", strings.Replace(vaultID(c, LegacyVault), DefaultGroup, LegacyGroup, 1), nil)
+			if got, want := told(), []string{"KV_POLYCLAW"}; !slices.Equal(got, want) {
+				t.Errorf("with two in the recycle bin: got %q, want %q", got, want)
+			}
+		})
 	}
 }
 

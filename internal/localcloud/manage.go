@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,7 @@ type State struct {
 	Instance string           `json:"instance"`
 	Objects  map[string]int   `json:"objects"` // by kind; what lies in the recycle bin is under deletedItems
 	Requests map[string]Count `json:"requests"`
+	Vaults   []string         `json:"vaults"` // names, lower case, in order; without those in the recycle bin
 
 	Goroutines int    `json:"goroutines"`
 	Heap       uint64 `json:"heap_bytes"` // what the last collection of garbage has left
@@ -190,7 +192,7 @@ func (m management) identity(w http.ResponseWriter, r *http.Request) {
 // State counts the directory's objects and the requests, and what the process takes.
 func (c *Cloud) State() State {
 	w := c.world.Load()
-	n := map[string]int{}
+	n, vaults := map[string]int{}, []string{}
 	w.store.Primary(func(v replica.View) {
 		d := w.dir
 		n["users"], n["groups"] = len(d.Users.All(v)), len(d.Groups.All(v))
@@ -200,10 +202,17 @@ func (c *Cloud) State() State {
 		n["appRoleAssignments"] = len(d.AppRoleAssignments.All(v))
 		n["oauth2PermissionGrants"] = len(d.PermissionGrants.All(v))
 		n["directoryRoleMembers"] = len(d.RoleMembers.All(v))
+		for _, r := range w.rbac.Vaults(v) {
+			name := strings.ToLower(r.Name)
+			if _, live := w.rbac.Vault(v, name); live {
+				vaults = append(vaults, name)
+			}
+		}
 	})
+	slices.Sort(vaults)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	return State{Instance: w.instance, Objects: n, Requests: c.Counts(), Goroutines: runtime.NumGoroutine(), Heap: live[0].Value.Uint64()}
+	return State{Instance: w.instance, Objects: n, Requests: c.Counts(), Vaults: slices.Compact(vaults), Goroutines: runtime.NumGoroutine(), Heap: live[0].Value.Uint64()}
 }
 
 func tally[T any](n map[string]int, kind string, all []T, live func(T) bool) {

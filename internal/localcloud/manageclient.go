@@ -73,6 +73,12 @@ func (m *Management) Collected(ctx context.Context) (State, error) {
 	return s, m.call(ctx, http.MethodGet, "/state?collect=1", nil, &s)
 }
 
+// Vaults are the names of the vaults that there are, in order.
+func (m *Management) Vaults(ctx context.Context) ([]string, error) {
+	s, err := m.State(ctx)
+	return s.Vaults, err
+}
+
 // Reset makes the cloud forget everything.
 func (m *Management) Reset(ctx context.Context) (Health, error) {
 	var h Health

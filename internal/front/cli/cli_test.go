@@ -131,8 +131,7 @@ func TestUsageErrorsEndWithTwoAndAHint(t *testing.T) {
 		"cloud serve --knobs /nonexistent":           "cannot read --knobs",
 		"cloud serve --issuer-ca /none":              "cannot read --issuer-ca",
 		"cloud serve --issuer-ca /dev/null":          "holds no certificate",
-		"cloud env --resource /x":                    "goes with --for go, js, python",
-		"cloud env --for curl --resource /x":         "goes with --for go, js, python",
+		"cloud env --for az --resource /x":           "goes with --for go, js, python, curl",
 		"ledger show --limit -1":                     "--limit",
 		"ledger show --limit x":                      "invalid argument",
 		"completion tcsh":                            "one of bash",
@@ -323,15 +322,18 @@ func TestCloudServeTakesItsFlags(t *testing.T) {
 }
 
 func TestCloudEnvOpensTheHeaderOnlyToPrintIt(t *testing.T) {
-	for _, row := range []struct{ args, want string }{
-		{"cloud env --for go --resource /subscriptions/x", "export IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token\nexport IDENTITY_HEADER=opened\n"},
-		{"cloud env --for js --resource /subscriptions/x --json", `"name": "IDENTITY_HEADER"`},
+	const lines = "export IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token\nexport IDENTITY_HEADER=opened\n"
+	for _, row := range []struct{ args, client, want string }{
+		{"cloud env --for go --resource /subscriptions/x", "go", lines},
+		{"cloud env --for js --resource /subscriptions/x --json", "js", `"name": "IDENTITY_HEADER"`},
+		{"cloud env --for curl --resource /subscriptions/x", "curl", lines},
+		{"cloud env --resource /subscriptions/x", "curl", lines},
 	} {
 		r := newRun(t)
 		r.cloud.env = api.CloudEnv{Set: []api.EnvVar{{Name: "IDENTITY_ENDPOINT", Value: "http://127.0.0.1:1/msi/token"}}, Header: secret.New([]byte("opened"))}
 		want(t, r, 0, []string{row.want, "opened"}, nil, strings.Fields(row.args)...)
-		if r.cloud.resource != "/subscriptions/x" {
-			t.Errorf("asked for %q", r.cloud.resource)
+		if r.cloud.resource != "/subscriptions/x" || r.cloud.env.For != row.client {
+			t.Errorf("%s: asked for %q, %q", row.args, r.cloud.env.For, r.cloud.resource)
 		}
 		if text := fmt.Sprintf("%+v", r.cloud.env); strings.Contains(text, "opened") {
 			t.Errorf("printed as %s", text)

@@ -186,7 +186,7 @@ func (c *command) cloudReset() *cobra.Command {
 }
 
 func (c *command) cloudEnv() *cobra.Command {
-	clients, workloads := []string{"az", "go", "js", "python", "curl"}, []string{"go", "js", "python"}
+	clients, workloads := []string{"az", "go", "js", "python", "curl"}, []string{"go", "js", "python", "curl"}
 	var client, resource string
 	var f form
 	cmd := &cobra.Command{
@@ -198,6 +198,9 @@ that is a secret of this local cloud. It gives tokens of the identities that the
   eval "$(leastkey cloud env --for go --resource /subscriptions/…/providers/Microsoft.App/containerApps/bot)"`,
 		Args: none,
 		RunE: c.run(func(ctx context.Context, _ []string) error {
+			if client == "" {
+				client = map[bool]string{true: "curl", false: "az"}[resource != ""] // az has no use for a resource's identities
+			}
 			if !slices.Contains(clients, client) {
 				return usage(didYouMean(role.Nearest(client, clients), ""), "--for %q is not one of %s", client, strings.Join(clients, ", "))
 			}
@@ -214,7 +217,7 @@ that is a secret of this local cloud. It gives tokens of the identities that the
 			return c.printEnv(e, f)
 		}),
 	}
-	cmd.Flags().StringVar(&client, "for", "az", "`CLIENT`: "+strings.Join(clients, ", "))
+	cmd.Flags().StringVar(&client, "for", "", "`CLIENT`: "+strings.Join(clients, ", ")+" (default: az, with --resource curl)")
 	cmd.Flags().StringVar(&resource, "resource", "", "with the managed identities of this resource, by its ARM `ID`")
 	f.flags(cmd)
 	return cmd
