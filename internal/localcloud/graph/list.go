@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,12 @@ import (
 type row struct {
 	id     string
 	object func() object
+}
+
+// placed is a row with what $orderby has of it, in lower case.
+type placed struct {
+	row
+	by []string
 }
 
 // rows adapts objects of a table.
@@ -29,10 +36,10 @@ func rows[T any](objects iter.Seq[T], id func(T) string, encode func(T) object) 
 	}
 }
 
-// token is what a $skiptoken holds: the last object given, and how many were, in case that one is gone by then.
+// token is what a $skiptoken holds: the place of the last object given, which may be gone by the time that the next page is asked for.
 type token struct {
-	Last  string `json:"l"`
-	Given int    `json:"n"`
+	Last string   `json:"l"`
+	By   []string `json:"b,omitempty"`
 }
 
 func (t token) String() string {
@@ -40,34 +47,33 @@ func (t token) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseToken(text string) (token, error) {
+// parseToken reads a token of a listing with as many keys in its order.
+func parseToken(text string, keys int) (*token, error) {
 	var t token
 	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || json.Unmarshal(b, &t) != nil || t.Given < 0 {
-		return t, &problem{status: http.StatusBadRequest, code: "Directory_ExpiredPageToken", message: "The specified page token value has expired and can no longer be included in your request."}
+	if err != nil || json.Unmarshal(b, &t) != nil || len(t.By) != keys {
+		return nil, &problem{status: http.StatusBadRequest, code: "Directory_ExpiredPageToken", message: "The specified page token value has expired and can no longer be included in your request."}
 	}
-	return t, nil
+	return &t, nil
 }
 
 // list answers a collection: what of all passes the filter, one page of it, shaped by $select.
 func (c *call) list(name string, all iter.Seq[row]) error {
-	found, err := c.found(name, all)
+	match, err := c.matcher(name)
 	if err != nil {
 		return err
 	}
 	var from *token
 	if c.query.SkipToken != "" {
-		t, err := parseToken(c.query.SkipToken)
-		if err != nil {
+		if from, err = parseToken(c.query.SkipToken, len(c.query.OrderBy)); err != nil {
 			return err
 		}
-		from = &t
 	}
 	size := c.query.Top
 	if size == 0 {
 		size = odata.DefaultPage
 	}
-	page, next, total := cut(found, from, size, c.query.Count)
+	page, next, total := cut(inOrder(all, c.query.OrderBy), c.query.OrderBy, from, size, c.query.Count, match)
 	answer := object{"@odata.context": c.context(name)}
 	if len(c.query.Select) > 0 {
 		answer["@odata.context"] = c.context(name + "(" + strings.Join(c.query.Select, ",") + ")")
@@ -91,37 +97,71 @@ func (c *call) list(name string, all iter.Seq[row]) error {
 	return nil
 }
 
-// cut takes the page behind a token, and no more rows than it needs unless all are counted. Where the last object of the page before is
-// gone, the page begins after as many as were given.
-func cut(all iter.Seq[row], from *token, size int, count bool) (page []row, next *token, total int) {
-	var instead []row // the page, if the token's object does not come
-	start, begun := 0, from == nil
-	for r := range all {
-		switch {
-		case begun && len(page) <= size:
-			page = append(page, r)
-		case !begun && r.id == from.Last:
-			start, begun = total+1, true
-		case !begun && total >= from.Given && len(instead) <= size:
-			instead = append(instead, r)
+// cut takes the page of what matches behind a token, and writes no more rows than it needs for that unless all are counted. The rows are in
+// order. The page begins at the first row behind the token's place, whether or not there is still an object there: whoever deletes what it
+// is shown must meet all others.
+func cut(all []placed, order []odata.Order, from *token, size int, count bool, match func(row) bool) (page []row, next *token, total int) {
+	var last token
+	for _, r := range all {
+		behind := from == nil || comparePlaces(r, placed{row{id: from.Last}, from.By}, order) > 0
+		if !behind && !count || !match(r.row) {
+			continue
 		}
 		total++
-		if begun && len(page) > size && !count {
-			break
+		switch {
+		case behind && len(page) < size:
+			page = append(page, r.row)
+			last = token{r.id, r.by}
+		case behind: // there is more
+			next = &last
+			if !count {
+				return page, next, total
+			}
 		}
-	}
-	if !begun {
-		page, start = instead, from.Given
-	}
-	if len(page) > size {
-		page = page[:size]
-		next = &token{page[size-1].id, start + size}
 	}
 	return page, next, total
 }
 
-// found lends what passes $filter and $search, in the order of $orderby, once the query makes sense for the collection.
-func (c *call) found(name string, all iter.Seq[row]) (iter.Seq[row], error) {
+// inOrder gives the rows in the order of $orderby and then of ids, as directory objects have no other order of their own.
+func inOrder(all iter.Seq[row], order []odata.Order) []placed {
+	var list []placed
+	for r := range all {
+		p := placed{row: r}
+		if len(order) > 0 {
+			o := r.object()
+			p = placed{row{r.id, func() object { return o }}, keysOf(o, order)}
+		}
+		list = append(list, p)
+	}
+	slices.SortStableFunc(list, func(a, b placed) int { return comparePlaces(a, b, order) })
+	return list
+}
+
+func keysOf(o object, order []odata.Order) []string {
+	keys := make([]string, len(order))
+	for i, by := range order {
+		text, _ := odata.Property(o, by.Path).(string)
+		keys[i] = strings.ToLower(text)
+	}
+	return keys
+}
+
+// comparePlaces compares rows, which have a key for each of the order.
+func comparePlaces(a, b placed, order []odata.Order) int {
+	for i, by := range order {
+		n := strings.Compare(a.by[i], b.by[i])
+		if by.Descending {
+			n = -n
+		}
+		if n != 0 {
+			return n
+		}
+	}
+	return strings.Compare(a.id, b.id)
+}
+
+// matcher tells of a row whether it passes $filter and $search, once the query makes sense for the collection.
+func (c *call) matcher(name string) (func(row) bool, error) {
 	search, err := parseSearch(c.query.Search)
 	if err != nil {
 		return nil, err
@@ -134,35 +174,13 @@ func (c *call) found(name string, all iter.Seq[row]) (iter.Seq[row], error) {
 		return nil, err
 	}
 	if c.query.Filter == nil && search == nil {
-		return sorted(all, c.query.OrderBy), nil
+		return func(row) bool { return true }, nil
 	}
-	return sorted(func(yield func(row) bool) {
-		for r := range all {
-			o := r.object()
-			get := func(path string) any { return odata.Property(o, path) }
-			if c.query.Filter != nil && !c.query.Filter.Match(get) || search != nil && !search.Match(get) {
-				continue
-			}
-			if !yield(row{r.id, func() object { return o }}) {
-				return
-			}
-		}
-	}, c.query.OrderBy), nil
-}
-
-func compareRows(a, b object, order []odata.Order) int {
-	for _, by := range order {
-		x, _ := odata.Property(a, by.Path).(string)
-		y, _ := odata.Property(b, by.Path).(string)
-		n := strings.Compare(strings.ToLower(x), strings.ToLower(y))
-		if by.Descending {
-			n = -n
-		}
-		if n != 0 {
-			return n
-		}
-	}
-	return 0
+	return func(r row) bool {
+		o := r.object()
+		get := func(path string) any { return odata.Property(o, path) }
+		return (c.query.Filter == nil || c.query.Filter.Match(get)) && (search == nil || search.Match(get))
+	}, nil
 }
 
 // parseSearch reads the form of $search that directory objects have: "property:text", quotes included.
@@ -195,13 +213,15 @@ func (c *call) count(name string, all iter.Seq[row]) error {
 	if !c.query.Eventual {
 		return badRequest("$count is not currently supported.")
 	}
-	found, err := c.found(name, all)
+	match, err := c.matcher(name)
 	if err != nil {
 		return err
 	}
 	n := 0
-	for range found {
-		n++
+	for r := range all {
+		if match(r) {
+			n++
+		}
 	}
 	c.answer = plainText(strconv.Itoa(n))
 	return nil

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -465,14 +464,4 @@ func typeOf(v odata.Literal) string {
 		return "Edm.Int32"
 	}
 	return "Edm.Boolean"
-}
-
-// sorted gives the rows in the order of $orderby.
-func sorted(all iter.Seq[row], by []odata.Order) iter.Seq[row] {
-	if len(by) == 0 {
-		return all
-	}
-	list := slices.Collect(all)
-	slices.SortStableFunc(list, func(a, b row) int { return compareRows(a.object(), b.object(), by) })
-	return slices.Values(list)
 }
