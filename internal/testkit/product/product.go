@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (h House) Leastkey(t *testing.T, args ...string) Result {
 
 // Serve starts a command of the product that goes on until it is interrupted, such as cloud serve, with --json. It returns when the
 // command's JSON document is in into and a line on stderr has begun with ready, which may be "". At the end of the test the process is
-// interrupted, and has to end well.
+// interrupted, and has to end well; on Linux it does not outlive this process, whatever becomes of that.
 func (h House) Serve(t *testing.T, into any, ready string, args ...string) {
 	t.Helper()
 	what := "leastkey " + strings.Join(args, " ")
@@ -88,7 +89,7 @@ func (h House) Serve(t *testing.T, into any, ready string, args ...string) {
 	must(t, err)
 	stderr, err := cmd.StderrPipe()
 	must(t, err)
-	must(t, cmd.Start())
+	withParent(cmd)
 
 	said := &told{ready: make(chan struct{}), prefix: ready}
 	answered := make(chan struct{})
@@ -100,11 +101,17 @@ func (h House) Serve(t *testing.T, into any, ready string, args ...string) {
 		_, _ = io.Copy(io.Discard, stdout) // until it ends
 	})
 	reading.Go(func() { said.read(stderr) })
-	ended := make(chan error, 1)
+	started, ended := make(chan error, 1), make(chan error, 1)
 	go func() {
-		reading.Wait() // Wait closes the pipes
-		ended <- cmd.Wait()
+		runtime.LockOSThread() // for withParent
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if started <- err; err == nil {
+			reading.Wait() // Wait closes the pipes
+			ended <- cmd.Wait()
+		}
 	}()
+	must(t, <-started)
 	late := time.After(Patience)
 	for waits := []<-chan struct{}{answered, said.ready}; len(waits) > 0; waits = waits[1:] {
 		select {
