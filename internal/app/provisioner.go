@@ -228,7 +228,7 @@ func (s stateFiles) Legacy(ctx context.Context, w migrate.Where) (migrate.Legacy
 			return migrate.Legacy{}, err
 		}
 		v, err := statefile.BackUpSecret(w.BackUp, id)
-		if err != nil {
+		if err != nil && !fault.Is(err, fault.NotFound) { // one that has expired knows nothing any more
 			return migrate.Legacy{}, err
 		}
 		if !v.Empty() {
@@ -253,6 +253,9 @@ func (stateFiles) Purge(ctx context.Context, path string, values []secret.Value,
 func (s stateFiles) BackUp(ctx context.Context, path, name string) (agent.BackUp, error) {
 	id, err := s.identity(ctx, true)
 	if err != nil {
+		return agent.BackUp{}, err
+	}
+	if _, err := statefile.ExpireBackUps(s.backUps, time.Now()); err != nil {
 		return agent.BackUp{}, err
 	}
 	at, err := statefile.BackUp(ctx, path, s.backUps, name, id)

@@ -201,7 +201,7 @@ func (w *errand) plan(ctx context.Context) (agent.Plan, error) {
 	}
 	verb := w.req.Verb
 	w.seen, err = w.parts.Migrate.Observe(ctx, w.spec(), rec, migrate.Ask{StateFile: w.where.State, Where: w.where, Alone: w.alone(),
-		Permissions: verb == provisioner.Bootstrap, Secret: verb == provisioner.Migrate, Rights: verb == provisioner.Migrate})
+		Permissions: verb == provisioner.Bootstrap || verb == provisioner.Migrate, Secret: verb == provisioner.Migrate, Rights: verb == provisioner.Migrate})
 	if err != nil {
 		return agent.Plan{}, err
 	}
