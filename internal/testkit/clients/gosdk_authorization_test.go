@@ -246,7 +246,7 @@ func (g *goSDK) conditions(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return is(*got.Properties.Condition == delegation && *got.Properties.ConditionVersion == "2.0", "it is %+v", got.Properties)
+		return is(got.Properties.Condition != nil && *got.Properties.Condition == delegation && got.Properties.ConditionVersion != nil && *got.Properties.ConditionVersion == "2.0", "it is %+v", got.Properties)
 	})
 	theirs, err := armauthorization.NewRoleAssignmentsClient(g.env["AZURE_SUBSCRIPTION_ID"], delegate.cred, g.arm())
 	must(t, err)

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,26 +36,36 @@ func Main(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
-	var all tally
 	histories := seen.histories()
+	all, code := verdict(code, histories, func() error {
+		switch {
+		case flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "":
+			return table(histories).settle(*write)
+		case *write:
+			return errors.New("-write needs a run of all clients")
+		}
+		return nil
+	})
+	fmt.Printf("clients: %s\n", all)
+	os.Exit(code)
+}
+
+// verdict counts what has happened and gives the code to exit with. settle compares the table, or writes it; a run that has failed tells
+// nothing about it. Whatever fails the run counts, also where it was no operation.
+func verdict(code int, histories []history, settle func() error) (all tally, exit int) {
 	for _, h := range histories {
 		fmt.Printf("clients: %s %s\n", h.client, h.tally())
 		all = all.plus(h.tally())
 	}
-	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
-	switch {
-	case code != 0 || all.failed > 0:
+	if code != 0 || all.failed > 0 {
 		fmt.Println("The table is not compared, because something has failed.")
-		code = max(code, 1)
-	case whole:
-		if err := table(histories).settle(*write); err != nil {
-			fmt.Println(err)
-			code = 1
-		}
-	case *write:
-		fmt.Println("-write needs a run of all clients.")
-		code = 1
+		all.failed = max(all.failed, 1)
+		return all, max(code, 1)
 	}
-	fmt.Printf("clients: %s\n", all)
-	os.Exit(code)
+	if err := settle(); err != nil {
+		fmt.Println(err)
+		all.failed = 1
+		return all, 1
+	}
+	return all, 0
 }

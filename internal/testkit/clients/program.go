@@ -55,6 +55,14 @@ type message struct {
 // Program runs it, and writes its operations down as those of this suite.
 func (s *Suite) Program(t *testing.T, p Program) {
 	t.Helper()
+	if err := s.runs(t, p); err != nil {
+		t.Error(err)
+	}
+}
+
+// runs is an error, written down, if the program breaks the protocol or ends badly; its operations tell for themselves.
+func (s *Suite) runs(t *testing.T, p Program) error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*product.Patience)
 	defer cancel()
 	op := s.Operator("sp-operator")
@@ -71,8 +79,10 @@ func (s *Suite) Program(t *testing.T, p Program) {
 	talked := s.talk(t, p, stdout, stdin)
 	_ = stdin.Close() // it may have ended, and closed it
 	if err := errors.Join(talked, cmd.Wait()); err != nil {
-		t.Errorf("%s: %v\n%s", filepath.Base(p.Args[len(p.Args)-1]), err, stderr.String())
+		s.record.breaks()
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(p.Args[len(p.Args)-1]), err, stderr.String())
 	}
+	return nil
 }
 
 // talk reads lines and answers each, until there are no more.

@@ -54,6 +54,9 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 	if n := (history{entries: s.record.entries}).tally(); n != (tally{1, 2, 3}) {
 		t.Errorf("the tally is %v", n)
 	}
+	if err := s.watch(t, entry{Name: "an operation that panics"}, func() error { panic("a nil pointer") }); err == nil || !strings.Contains(err.Error(), "a nil pointer") {
+		t.Errorf("an operation that panics: %v", err)
+	}
 	for name, m := range map[string]message{
 		"a failed operation of a program":     {Op: "x", Text: "no"},
 		"a program's case that succeeds":      {Op: "x", Negative: true, Code: "A"},

@@ -28,6 +28,7 @@ type chapter struct {
 	mu      sync.Mutex
 	entries []entry
 	notes   []string
+	broken  int // failures of the test that were no entry's
 }
 
 // entry is an operation, or with a code a negative case.
@@ -59,6 +60,22 @@ func (c *chapter) add(e entry) {
 	c.entries = append(c.entries, e)
 }
 
+// breaks writes down that something failed which is no operation, such as how a program ended.
+func (c *chapter) breaks() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken++
+}
+
+// end is the end of the chapter's test. A failure that is not written down yet came from between the operations.
+func (c *chapter) end(failed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if failed && c.broken == 0 && !slices.ContainsFunc(c.entries, func(e entry) bool { return e.Failed }) {
+		c.broken = 1
+	}
+}
+
 func (c *chapter) note(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,6 +89,7 @@ type history struct {
 	client  string
 	entries []entry
 	notes   []string
+	broken  int
 }
 
 // histories are those of all clients, by name.
@@ -88,6 +106,7 @@ func (r *record) histories() []history {
 		h := &all[len(all)-1]
 		c.mu.Lock()
 		h.entries = append(h.entries, c.entries...)
+		h.broken += c.broken
 		for _, n := range c.notes {
 			if !slices.Contains(h.notes, n) {
 				h.notes = append(h.notes, n)
@@ -98,11 +117,11 @@ func (r *record) histories() []history {
 	return all
 }
 
-// tally counts entries.
+// tally counts entries, and as failed also what failed beside them.
 type tally struct{ operations, negative, failed int }
 
 func (h history) tally() tally {
-	var n tally
+	n := tally{failed: h.broken}
 	for _, e := range h.entries {
 		if e.Code == "" {
 			n.operations++

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,7 @@ func Start(t *testing.T, client string, flags ...string) *Suite {
 	binary, err := binary()
 	must(t, err)
 	s := &Suite{client: client, house: product.NewHouse(t, binary), record: seen.chapter(client, t.Name())}
+	t.Cleanup(func() { s.record.end(t.Failed()) })
 	var info api.CloudInfo
 	s.house.Serve(t, &info, "", append([]string{"cloud", "serve"}, flags...)...)
 	s.run, err = localcloud.ReadRun(t.Context(), info.Dir)
@@ -142,12 +144,22 @@ func (s *Suite) watch(t *testing.T, e entry, f func() error) error {
 	must(t, err)
 	e.Failed = true
 	defer func() { s.record.add(e) }()
-	if err := f(); err != nil {
+	if err := survives(f); err != nil {
 		return err
 	}
 	e.Requests, err = s.since(t.Context(), since)
 	e.Failed = err != nil
 	return err
+}
+
+// survives makes an error of a panic: an answer that lacks what a case looks at fails the case, and not all that is left of the run.
+func survives(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it panics: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
 }
 
 // last is the number of the newest request.
