@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,17 +127,20 @@ func (w *errand) resume(ctx context.Context, open agent.Run) (bool, error) {
 	case open.Plan.Instance != at.Instance || !strings.EqualFold(open.Plan.Tenant, at.TenantID):
 		return true, w.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run about the Provisioner stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
 	case w.req.Verb == provisioner.Rollback && open.Verb == provisioner.Migrate:
-		return true, w.takeBack(ctx, open)
+		return true, w.takeBack(ctx, open, true)
 	case open.Verb != w.req.Verb:
 		return true, w.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a "+string(open.Verb)+" of the Provisioner stopped midway", unfinished(open.Verb)))
 	case !api.Pins(w.req.Digest, open.Digest):
-		return true, w.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest), unfinished(open.Verb)+" --digest "+api.ShortDigest(open.Digest)))
+		return true, w.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest), "finish it first: "+open.Command()+" --digest "+api.ShortDigest(open.Digest)))
 	}
 	if err := w.enter(ctx, w.action()+" (continued)", provisioner.Name, open.Digest, nil); err != nil {
 		return true, err
 	}
 	w.report.Digest, w.report.Findings = open.Digest, open.Plan.Findings
 	err := w.run(ctx, open, false)
+	if open.Verb == provisioner.Migrate && err != nil && !outdated(err) {
+		return true, w.unlessDeleted(ctx, open, err)
+	}
 	if err != nil && (outdated(err) || (open.Verb == agent.Rotate && !w.alone() && unproven(err))) {
 		// What it relied on has changed meanwhile. The next plan sees what there is, and needs an approval of its own.
 		w.report.Steps, w.report.Findings = nil, nil
@@ -162,6 +166,9 @@ func (w *errand) fresh(ctx context.Context) error {
 	digest := plan.Digest()
 	w.report.Digest, w.report.Findings = digest, plan.Findings
 	if w.req.DryRun {
+		if err := w.tellOpen(ctx, &plan); err != nil {
+			return err
+		}
 		w.report.Plan = &plan
 		w.report.Findings = append(plan.Findings, plan.Blockers...)
 		if err := w.enter(ctx, w.action()+" (dry run)", provisioner.Name, digest, nil); err != nil {
@@ -193,6 +200,17 @@ func (w *errand) fresh(ctx context.Context) error {
 	return w.carryOut(ctx, plan)
 }
 
+// tellOpen says, to somebody who only looks, that a run stopped midway: it goes on before anything else does.
+func (w *errand) tellOpen(ctx context.Context, plan *agent.Plan) error {
+	open, err := w.c.Journal.Open(ctx, provisioner.Name)
+	if err != nil || open == nil {
+		return err
+	}
+	plan.Findings = append(plan.Findings, finding.Finding{ID: "open-run", Question: "is nothing left half done?", Outcome: finding.Warn,
+		Detail: "a " + string(open.Verb) + " stopped midway, with plan " + api.ShortDigest(open.Digest) + ": that one goes on first, and this is what would come after it", Remedy: open.Command()})
+	return nil
+}
+
 // plan reads the world and decides.
 func (w *errand) plan(ctx context.Context) (agent.Plan, error) {
 	rec, err := w.record(ctx, provisioner.Name)
@@ -200,6 +218,17 @@ func (w *errand) plan(ctx context.Context) (agent.Plan, error) {
 		return agent.Plan{}, err
 	}
 	verb := w.req.Verb
+	var last *agent.Run
+	if verb == provisioner.Rollback {
+		if last, err = w.lastMigration(ctx); err != nil {
+			return agent.Plan{}, err
+		}
+		if err := w.useStateOf(*last); err != nil {
+			return agent.Plan{}, err
+		}
+	} else if err := w.recordedState(ctx, rec); err != nil {
+		return agent.Plan{}, err
+	}
 	w.seen, err = w.parts.Migrate.Observe(ctx, w.spec(), rec, migrate.Ask{StateFile: w.where.State, Where: w.where, Alone: w.alone(),
 		Permissions: verb == provisioner.Bootstrap || verb == provisioner.Migrate, Secret: verb == provisioner.Migrate, Rights: verb == provisioner.Migrate})
 	if err != nil {
@@ -216,13 +245,6 @@ func (w *errand) plan(ctx context.Context) (agent.Plan, error) {
 	case provisioner.Retire:
 		return provisioner.RetirePlan(w.spec(), w.seen, opt), nil
 	case provisioner.Rollback:
-		last, err := w.c.Journal.Last(ctx, provisioner.Name)
-		if err != nil {
-			return agent.Plan{}, err
-		}
-		if last == nil || last.Verb != provisioner.Migrate {
-			return agent.Plan{}, fault.New(fault.NotFound, "no migration of this machine is recorded as the last thing that was done", "leastkey provisioner status")
-		}
 		entries, err := w.c.Journal.Entries(ctx, last.ID)
 		if err != nil {
 			return agent.Plan{}, err
@@ -230,6 +252,49 @@ func (w *errand) plan(ctx context.Context) (agent.Plan, error) {
 		return provisioner.RollbackPlan(w.spec(), w.seen, opt, *last, entries), nil
 	}
 	return agent.Plan{}, fault.Newf(fault.Invalid, "no plan of verb %q", verb)
+}
+
+// lastMigration is the migration that was the last thing done.
+func (w *errand) lastMigration(ctx context.Context) (*agent.Run, error) {
+	last, err := w.c.Journal.Last(ctx, provisioner.Name)
+	if err == nil && (last == nil || last.Verb != provisioner.Migrate) {
+		err = fault.New(fault.NotFound, "no migration of this machine is recorded as the last thing that was done", "leastkey provisioner status")
+	}
+	return last, err
+}
+
+// useStateOf makes the state file of a run the one that is meant, wherever the command is typed.
+func (w *errand) useStateOf(run agent.Run) error {
+	i := slices.IndexFunc(run.Plan.Steps, func(s agent.Step) bool { return s.Action == provisioner.WriteState })
+	if i < 0 {
+		return nil
+	}
+	file := run.Plan.Steps[i].With["file"]
+	if w.req.StateFile != "" && w.where.State != file {
+		return fault.New(fault.Refused, "the run is about "+file+", not about "+w.where.State, "leave --state-file out")
+	}
+	w.where.State, w.report.StateFile = file, file
+	return nil
+}
+
+// recordedState takes the recorded state file where none is found from the current folder upward: a second one would only disagree.
+func (w *errand) recordedState(ctx context.Context, rec agent.Record) error {
+	if rec.StateFile == "" || rec.StateFile == w.where.State || w.req.StateFile != "" {
+		return nil
+	}
+	here, err := w.parts.Migrate.Files.State(ctx, w.where.State)
+	if err != nil || here.Exists {
+		return err
+	}
+	there, err := w.parts.Migrate.Files.State(ctx, rec.StateFile)
+	if err != nil || !there.Exists {
+		return err
+	}
+	if filepath.Dir(w.where.Env) == filepath.Dir(w.where.State) {
+		w.where.Env = filepath.Join(filepath.Dir(rec.StateFile), filepath.Base(w.where.Env))
+	}
+	w.where.State, w.report.StateFile = rec.StateFile, rec.StateFile
+	return nil
 }
 
 // spec is the spec in force; without a yaml the seed's defaults are meant.
@@ -290,7 +355,16 @@ func (w *errand) carryOut(ctx context.Context, plan agent.Plan) error {
 	}
 	run := agent.Run{ID: newID(), Agent: provisioner.Name, Verb: plan.Verb, Digest: plan.Digest(), Actor: w.c.Actor, Plan: plan, Started: time.Now().UTC(), Status: agent.RunOpen}
 	err := w.run(ctx, run, true)
-	if err == nil || plan.Verb != provisioner.Migrate || errors.Is(err, job.ErrInterrupted) {
+	if err == nil || plan.Verb != provisioner.Migrate {
+		return err
+	}
+	return w.unlessDeleted(ctx, run, err)
+}
+
+// unlessDeleted takes a migration that has failed back, unless it has begun to delete: then the only way is forward. One that a person has
+// interrupted, or that has nothing more to do than to be looked after (a place left over), is left as it is.
+func (w *errand) unlessDeleted(ctx context.Context, run agent.Run, err error) error {
+	if errors.Is(err, job.ErrInterrupted) || ctx.Err() != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -298,7 +372,7 @@ func (w *errand) carryOut(ctx context.Context, plan agent.Plan) error {
 	if jerr != nil || provisioner.Deleted(run, entries) {
 		return errors.Join(err, jerr)
 	}
-	if back := w.takeBack(ctx, run); back != nil {
+	if back := w.takeBack(ctx, run, false); back != nil {
 		return fmt.Errorf("%w; and it could not be taken back yet: %w", err, back)
 	}
 	return &fault.Error{Code: fault.Refused, Op: "nothing was deleted, and everything was put back", Err: cause(err), Hint: fault.Hint(err)}
@@ -393,12 +467,16 @@ func (w *errand) migrated(run agent.Run, out job.Outcome) {
 }
 
 // takeBack unwinds a migration that has deleted nothing, or explains what cannot come back.
-func (w *errand) takeBack(ctx context.Context, run agent.Run) error {
+// ask shows the plan to a person first: a failure of the migration itself is taken back under the migration's own approval.
+func (w *errand) takeBack(ctx context.Context, run agent.Run, ask bool) error {
 	if err := w.settle(ctx, run); err != nil {
 		return err
 	}
 	rec, err := w.record(ctx, provisioner.Name)
 	if err != nil {
+		return err
+	}
+	if err := w.useStateOf(run); err != nil {
 		return err
 	}
 	if w.seen, err = w.parts.Migrate.Observe(ctx, w.spec(), rec, migrate.Ask{StateFile: w.where.State}); err != nil {
@@ -413,7 +491,14 @@ func (w *errand) takeBack(ctx context.Context, run agent.Run) error {
 	if err := blocked(plan.Blockers); err != nil {
 		return err
 	}
-	if err := w.enter(ctx, "provisioner rollback", provisioner.Name, fmt.Sprintf("of run %s: plan %s", api.ShortDigest(run.ID), plan.Digest()), nil); err != nil {
+	if ask {
+		if !api.Pins(w.req.Digest, plan.Digest()) {
+			return w.refuse(ctx, plan.Digest(), fault.New(fault.Conflict, "the plan to take it back is now "+api.ShortDigest(plan.Digest()), "look at it again: leastkey provisioner rollback"))
+		}
+		if err := w.approve(ctx, plan); err != nil {
+			return err
+		}
+	} else if err := w.enter(ctx, "provisioner rollback", provisioner.Name, fmt.Sprintf("of run %s: plan %s", api.ShortDigest(run.ID), plan.Digest()), nil); err != nil {
 		return err
 	}
 	if plan.Empty() {

@@ -14,6 +14,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/migrate"
+	"github.com/leastkey/leastkey/internal/work/observe"
 )
 
 // ProvisionerStatus tells how the Provisioner stands: its credentials, its permissions, what is open and what falls due. It changes
@@ -151,12 +152,13 @@ func (w *errand) adopt(ctx context.Context, appID string, approve func(agent.App
 	if err != nil {
 		return refuse(err)
 	}
-	for _, have := range []string{file.Client, rec.AppID} {
-		if have != "" && !strings.EqualFold(have, appID) && rec.Active() != nil {
-			return refuse(fault.New(fault.Conflict, "application "+have+" is the Provisioner already", "its certificate is in use: retire it first"))
-		}
+	if file.Client != "" && !strings.EqualFold(file.Client, appID) {
+		return refuse(fault.New(fault.Conflict, w.where.State+" says that application "+file.Client+" is the Provisioner, not "+appID, "name another file with --state-file; if that application is gone for good, remove "+provisioner.KeyClient+" from this one"))
 	}
 	if _, err := w.Caller(ctx); err != nil {
+		return refuse(err)
+	}
+	if err := w.stale(ctx, rec, appID); err != nil {
 		return refuse(err)
 	}
 	app, err := job.Retry(ctx, "application "+appID, func(ctx context.Context) (agent.Application, error) {
@@ -190,4 +192,21 @@ func (w *errand) adopt(ctx context.Context, appID string, approve func(agent.App
 		rec.ApplicationID, rec.AppID, rec.UniqueName, rec.PrincipalID, rec.StateFile = app.ID, app.AppID, app.UniqueName, "", w.where.State
 		return nil
 	})
+}
+
+// stale refuses to record another application than the recorded one, unless that one is gone.
+func (w *errand) stale(ctx context.Context, rec agent.Record, appID string) error {
+	if rec.AppID == "" || strings.EqualFold(rec.AppID, appID) {
+		return nil
+	}
+	old, err := observe.Present(ctx, w.parts.Migrate.Settle, "application "+rec.AppID, func(ctx context.Context) (agent.Application, error) {
+		return w.parts.Migrate.Graph.ApplicationByAppID(ctx, rec.AppID)
+	})
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		return fault.New(fault.Conflict, "application "+rec.AppID+" is recorded as the Provisioner, and it is there", "each record has one Provisioner: use another LEASTKEY_HOME for another one")
+	}
+	return nil
 }

@@ -203,8 +203,10 @@ func TestPlansHoldNoSecretAndNoTime(t *testing.T) {
 		},
 	} {
 		o := legacy()
+		o.Record.AppID = appID
 		p := make(o)
 		later := legacy()
+		later.Record.AppID = appID
 		later.Now = later.Now.Add(time.Hour)
 		slices.Reverse(later.Offered)
 		slices.Reverse(later.Granted)

@@ -115,18 +115,43 @@ func (p *planner) identity() {
 		p.block("application-gone", "is the recorded application there?", "application "+p.clientID()+" is not in tenant "+p.opt.Tenant,
 			"restore it within 30 days from the recycle bin; if it is gone for good, remove "+KeyClient+" from "+f.Path+" and bootstrap")
 	}
+	p.firstUse()
 	if p.seen.Principal != nil && !p.seen.Principal.Enabled {
 		p.block("principal-disabled", "is the service principal enabled?", "service principal "+p.seen.Principal.ID+" was disabled by somebody", "if that was not on purpose: az ad sp update --id "+p.clientID()+" --set accountEnabled=true")
 	}
 }
 
+// firstUse is where a state file names an application that this machine has no record of: a legacy install, or a file that somebody has
+// laid in our way. The file has to be one that nobody else can write, the application has to bear the Provisioner's name, and who approves
+// is shown what it is. To give it permissions takes an adoption.
+func (p *planner) firstUse() {
+	f, app := p.seen.File, p.seen.Application
+	if p.seen.Record.AppID != "" || f.Client == "" || app == nil {
+		return
+	}
+	adopt := "if it is yours: leastkey provisioner adopt --app-id " + app.AppID + " --state-file " + f.Path
+	switch {
+	case f.Foreign:
+		p.block("state-owner", "is the state file ours?", f.Path+" belongs to another user, and says that "+app.AppID+" is the Provisioner", "run leastkey as its owner, or name another file with --state-file")
+	case f.Mode&0o022 != 0:
+		p.block("state-mode", "can nobody else write the state file?", fmt.Sprintf("%s has mode %04o: others may have written that %s is the Provisioner", f.Path, f.Mode, app.AppID), "chmod 600 "+f.Path+", once you have looked at it")
+	case app.DisplayName != p.spec.Provisioner.DisplayName:
+		p.block("other-name", "is the application of the state file the Provisioner?", fmt.Sprintf("%s names application %s, which is called %q and not %q", f.Path, app.AppID, app.DisplayName, p.spec.Provisioner.DisplayName), adopt)
+	case p.plan.Verb == Bootstrap:
+		p.block("not-adopted", "is the application of the state file ours?", f.Path+" says so, and no record of this machine does: "+namesakes([]agent.Namesake{{Application: *app}}), adopt)
+	}
+	p.find(finding.Warn, "first-use", "which application is it?", fmt.Sprintf("%q, as %s says: %s", app.DisplayName, f.Path, namesakes([]agent.Namesake{{Application: *app}})), "")
+}
+
 // known tells whether an application is recorded as the Provisioner.
 func (p *planner) known() bool { return p.clientID() != "" }
 
-// clientID is the recorded application id: the state file is the authority.
+// clientID is the recorded application id: the state file is the authority. A record of an application that is gone, and that somebody has
+// taken out of the state file, is none.
 func (p *planner) clientID() string {
-	if p.seen.File.Client != "" {
-		return p.seen.File.Client
+	f := p.seen.File
+	if f.Client != "" || (f.Exists && p.seen.Application == nil && !p.opt.Alone) {
+		return f.Client
 	}
 	return p.seen.Record.AppID
 }

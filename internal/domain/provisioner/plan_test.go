@@ -26,7 +26,8 @@ func TestBootstrapPlans(t *testing.T) {
 		{"another of the display name is made beside only when asked", untouched, func(o *provisioner.Observed, _ *agent.Spec, opt *provisioner.Options) {
 			o.Namesakes, opt.CreateBeside = []agent.Namesake{{Application: agent.Application{ID: other, AppID: other}}}, true
 		}, "application principal permissions " + grants + " pin key certificate login promote state read-back"},
-		{"the state file's application is taken over, though one of its name exists", made, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) {
+		{"an adopted application is taken over, though another of its name exists", made, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) {
+			o.Record.AppID = appID
 			o.Namesakes = []agent.Namesake{{Application: agent.Application{ID: other, AppID: other}}}
 		}, "pin key certificate login promote state read-back"},
 		{"agent-id-only leaves out what could take over the tenant", untouched, func(_ *provisioner.Observed, s *agent.Spec, _ *provisioner.Options) {
@@ -50,7 +51,7 @@ func TestBootstrapPlans(t *testing.T) {
 		{"an application for many tenants is made single tenant", ours, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) {
 			o.Application.SignInAudience = "AzureADMultipleOrgs"
 		}, "single-tenant login read-back"},
-		{"the original's own key is recorded, and nothing is minted", imported, nil, "pin key login state read-back"},
+		{"the original's own key is recorded, and nothing is minted", imported, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) { o.Record.AppID = appID }, "pin key login state read-back"},
 		{"a state file without the certificate gets it", ours, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) { o.File.Certs = nil }, "login state read-back"},
 		{"a state file with two certificates gets the one", ours, func(o *provisioner.Observed, _ *agent.Spec, _ *provisioner.Options) {
 			o.File.Certs = append(o.File.Certs, []byte("old"))
@@ -331,8 +332,10 @@ func TestRetirePlans(t *testing.T) {
 }
 
 func TestTheCertificatesOfOtherMachinesAreListed(t *testing.T) {
+	adopted := imported()
+	adopted.Record.AppID = appID
 	for name, p := range map[string]agent.Plan{
-		"a first migration": provisioner.MigratePlan(spec(), legacy(), options()), "a bootstrap over the original's key": provisioner.BootstrapPlan(spec(), imported(), options()),
+		"a first migration": provisioner.MigratePlan(spec(), legacy(), options()), "a bootstrap over the original's key": provisioner.BootstrapPlan(spec(), adopted, options()),
 	} {
 		if n := strings.Count(names(p.Findings), "other-certificate"); n != 1 {
 			t.Errorf("%s lists %d: %+v", name, n, p.Findings)
@@ -358,5 +361,34 @@ func TestWhatIsReplacedIsNoFinding(t *testing.T) {
 		if finds(p.Findings, agent.FindExpiry).ID != "" || len(p.Blockers) > 0 {
 			t.Errorf("%s replaces one that has ended and says: %s", name, names(append(p.Findings, p.Blockers...)))
 		}
+	}
+}
+
+func TestAStateFileThatNoRecordKnowsIsNotTakenAtItsWord(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(o *provisioner.Observed)
+		plan   func(agent.Spec, provisioner.Observed, provisioner.Options) agent.Plan
+		want   string
+	}{
+		{"a bootstrap wants an adoption first", func(*provisioner.Observed) {}, provisioner.BootstrapPlan, "not-adopted"},
+		{"an application of another name is not migrated", func(o *provisioner.Observed) { o.Application.DisplayName = "Totally Other App" }, provisioner.MigratePlan, "other-name"},
+		{"a file that others may write says nothing", func(o *provisioner.Observed) { o.File.Mode = 0o666 }, provisioner.MigratePlan, "state-mode"},
+		{"a file of another user says nothing", func(o *provisioner.Observed) { o.File.Foreign = true }, provisioner.MigratePlan, "state-owner"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := legacy()
+			if c.want == "not-adopted" {
+				o = made()
+			}
+			c.change(&o)
+			p := c.plan(spec(), o, options())
+			if names(p.Blockers) != c.want || len(p.Steps) > 0 {
+				t.Errorf("blockers %s, steps %s, want %s", names(p.Blockers), line(p), c.want)
+			}
+			if f := finds(p.Findings, "first-use"); !strings.Contains(f.Detail, appID) || !strings.Contains(f.Detail, o.Application.DisplayName) {
+				t.Errorf("it does not say which application: %+v", p.Findings)
+			}
+		})
 	}
 }

@@ -66,7 +66,8 @@ type Grant struct {
 type File struct {
 	Path       string   `json:"path"` // absolute; "" if no file is meant
 	Exists     bool     `json:"exists"`
-	Mode       uint32   `json:"mode,omitempty"` // permission bits
+	Mode       uint32   `json:"mode,omitempty"`    // permission bits
+	Foreign    bool     `json:"foreign,omitempty"` // neither the caller nor root owns it
 	Tenant     string   `json:"tenant,omitempty"`
 	Client     string   `json:"client,omitempty"` // app id
 	Thumbprint string   `json:"thumbprint,omitempty"`
@@ -174,7 +175,6 @@ const (
 	SecretDeadProof    agent.Action = "secret.dead"
 	PurgeSecret        agent.Action = "secret.purge"
 	ScanSecret         agent.Action = "secret.scan"
-	DiscardBackUp      agent.Action = "back-up.discard"
 )
 
 // Verbs of the Provisioner's plans.
@@ -188,7 +188,6 @@ const (
 // Facts of the Provisioner's plans.
 const (
 	FactBackUp    = "back_up"   // path of the encrypted backup
-	FactRemoved   = "removed"   // number of passwords removed
 	FactLeft      = "left"      // places that still hold the secret, one to a line
 	FactPermitted = "permitted" // permissions seen in the token, space-separated
 )

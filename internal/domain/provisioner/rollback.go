@@ -57,7 +57,7 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 		last = []string{s.ID}
 	}
 	if e, begun := firstOf(by, stepBoth, stepState); begun {
-		step(agent.Step{ID: "restore-state", Action: RestoreState, Plane: agent.Here, Title: "write the earlier values into " + p.seen.File.Path, With: map[string]string{"file": p.seen.File.Path, "before": e.Intent["before"]}})
+		step(agent.Step{ID: "restore-state", Action: RestoreState, Plane: agent.Here, Title: "write the earlier values into " + stateOf(run), With: map[string]string{"file": stateOf(run), "before": e.Intent["before"]}})
 	}
 	if e, begun := by[stepPromote]; begun {
 		step(agent.Step{ID: "restore-slot", Action: RestoreKey, Plane: agent.Here, Title: "put the earlier key back into the active slot", Destroys: true,
@@ -84,6 +84,16 @@ func (p *planner) unwind(run agent.Run, by map[string]agent.Entry) {
 	}
 	step(agent.Step{ID: "delete-key:" + id, Action: agent.DeleteKey, Plane: agent.Here, Title: "delete key " + short(id) + " from the keystore", Destroys: true,
 		With: map[string]string{"generation": id, "key": key.Intent["key"]}})
+}
+
+// stateOf is the state file that the run is about, whichever the request of the rollback has found.
+func stateOf(run agent.Run) string {
+	for _, s := range run.Plan.Steps {
+		if s.Action == WriteState {
+			return s.With["file"]
+		}
+	}
+	return ""
 }
 
 // firstOf is the entry of the first of those steps that has begun.

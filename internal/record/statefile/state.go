@@ -206,7 +206,7 @@ func ReadState(path string) (provisioner.File, secret.Value, error) {
 	if err != nil {
 		return f, secret.Value{}, fmt.Errorf("%s: %w", at, err)
 	}
-	f.Exists, f.Mode = true, uint32(have.mode())
+	f.Exists, f.Mode, f.Foreign = true, uint32(have.mode()), !trusted(have.info)
 	f.Tenant, f.Client = o.get(provisioner.KeyTenant), o.get(provisioner.KeyClient)
 	f.Thumbprint, f.Keystore = o.get(provisioner.KeyThumbprint), o.get(provisioner.KeyKeystore)
 	for rest := []byte(o.get(provisioner.KeyCert)); ; {
