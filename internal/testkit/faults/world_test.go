@@ -43,11 +43,13 @@ func suite(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if binary, err = product.Build(context.Background(), dir); err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	small = filepath.Join(dir, "provisioner-token")
 	if out, err := exec.Command("go", "build", "-o", small, "github.com/leastkey/leastkey/cmd/provisioner-token").CombinedOutput(); err != nil {
-		panic(string(out))
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
 	}
 	return m.Run()
 }
