@@ -38,20 +38,25 @@ func languages() map[string]Language {
 	}
 }
 
-// passed are folders that tools fill, or that hold what nobody runs.
-func passed() []string {
-	return []string{".git", ".hg", ".svn", "node_modules", "vendor", ".venv", "venv", "env", "site-packages", "__pycache__", ".tox", ".mypy_cache", "dist", "build", "target", "bin", "obj", ".terraform"}
+// passed tells whether a folder is one that a tool has filled: git's objects, installed packages, or a virtual environment of Python, which is
+// known by its pyvenv.cfg (PEP 405). What a folder is called says nothing else: people keep their scripts in bin, build and env.
+func passed(at, name string) bool {
+	if name == ".git" || name == "node_modules" {
+		return true
+	}
+	info, err := os.Lstat(filepath.Join(at, "pyvenv.cfg"))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // Read shows every script and program below a folder, with its path relative to it, and tells how many there were. A folder or a file that
 // cannot be read is an error: nobody has looked at it.
 func Read(ctx context.Context, dir string, look func(path string, l Language, content []byte) error) (int, error) {
-	known, skip := languages(), map[string]bool{}
-	for _, name := range passed() {
-		skip[name] = true
+	known, n := languages(), 0
+	dir, err := walkable(dir)
+	if err != nil {
+		return 0, err
 	}
-	n := 0
-	err := filepath.WalkDir(dir, func(at string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(at string, e fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
@@ -59,7 +64,7 @@ func Read(ctx context.Context, dir string, look func(path string, l Language, co
 			return unavailable("look into "+at, err)
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case e.IsDir() && at != dir && skip[e.Name()]:
+		case e.IsDir() && at != dir && passed(at, e.Name()):
 			return fs.SkipDir
 		case !e.Type().IsRegular():
 			return nil

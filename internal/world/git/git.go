@@ -26,10 +26,14 @@ type Repository struct {
 	program string
 }
 
-// Open finds the repository of a folder. fault.NotFound: there is none. fault.Unsupported: there is no git on this machine.
+// Open finds the repository of a folder. fault.NotFound: there is none. fault.Unsupported: there is none to be seen, and no git on this
+// machine to ask. Where there is a repository that nobody can look into, that is fault.Unavailable.
 func Open(ctx context.Context, dir string) (*Repository, error) {
 	program, err := exec.LookPath("git")
 	if err != nil {
+		if within(dir) {
+			return nil, fault.New(fault.Unavailable, dir+" is in a git repository, and git is not on the PATH: nobody has looked into it", "install git, or put it on the PATH")
+		}
 		return nil, fault.New(fault.Unsupported, "git is not on the PATH", "")
 	}
 	r := &Repository{Top: dir, program: program}
@@ -46,8 +50,14 @@ func Open(ctx context.Context, dir string) (*Repository, error) {
 }
 
 // within tells whether the folder or one above it is a repository: what git refuses there, because it belongs to somebody else or is
-// damaged, is not "there is none".
+// damaged, is not "there is none". The folder is where its links lead, as git sees it.
 func within(dir string) bool {
+	if at, err := filepath.Abs(dir); err == nil {
+		dir = at
+	}
+	if at, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = at
+	}
 	for at := dir; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
 			return true

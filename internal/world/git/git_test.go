@@ -163,9 +163,27 @@ func TestNoRepositoryIsToldFromOneThatDoesNotOpen(t *testing.T) {
 	if _, err := git.Open(t.Context(), dir); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a damaged one: %v", err)
 	}
+	// Without git, a repository is still one: it may hold the secret.
+	below, link := filepath.Join(dir, "a", "b"), filepath.Join(t.TempDir(), "link")
+	if err := os.MkdirAll(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(below, link); err != nil {
+		t.Fatal(err)
+	}
+	none := t.TempDir()
 	t.Setenv("PATH", t.TempDir())
-	if _, err := git.Open(t.Context(), dir); !fault.Is(err, fault.Unsupported) {
-		t.Errorf("no git: %v", err)
+	for _, at := range []string{dir, below, link} {
+		if _, err := git.Open(t.Context(), at); !fault.Is(err, fault.Unavailable) || fault.Hint(err) == "" {
+			t.Errorf("no git in %s: %v", at, err)
+		}
+	}
+	t.Chdir(below)
+	if _, err := git.Open(t.Context(), "."); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("no git in the working directory: %v", err)
+	}
+	if _, err := git.Open(t.Context(), none); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("no git, and no repository: %v", err)
 	}
 }
 
