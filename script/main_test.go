@@ -85,10 +85,11 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"revoked":     with(revoked),     // revoked PRINCIPAL [purged]: the cloud has nothing left
 		"asks":        with(asks),        // asks STATUS [QUERY], of the managed-identity endpoint that was printed last
 		// the Provisioner
-		"legacy":   with(install),  // legacy DIR: what the original leaves, there | migrated | untouched
-		"leak":     with(leak),     // leak FILE: writes the legacy secret there
-		"runbook":  with(runbook),  // runbook FILE: every command of a document of the repository
-		"squatter": with(squatter), // squatter NAME VAR: an application of somebody else's; its client id goes into VAR
+		"legacy":   with(install),      // legacy DIR: what the original leaves, there | migrated | untouched
+		"runtime":  with(agentRuntime), // runtime DIR: an agent of Polyclaw's with a client secret | works: it still does, and its file keeps its lines | FILE KEY VALUE: a copy
+		"leak":     with(leak),         // leak FILE: writes the legacy secret there
+		"runbook":  with(runbook),      // runbook FILE: every command of a document of the repository
+		"squatter": with(squatter),     // squatter NAME VAR: an application of somebody else's; its client id goes into VAR
 		// what somebody does behind our back
 		"password": with(password),  // password COLLECTION OBJECT VAR: adds one; its key id goes into VAR
 		"foreign":  with(foreign),   // foreign OBJECT VAR: adds a certificate; its SHA-256 goes into VAR

@@ -40,6 +40,7 @@ type story struct {
 	identity   string            // the age identity of the story's own keystore
 	learnMore  func() error      // what else is secret; nil is nothing
 	legacy     legacy.Installed  // the legacy install of the story
+	runtime    runtimeInstall    // and that of an agent
 }
 
 // attached is a running cloud that the story looks at.

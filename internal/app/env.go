@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leastkey/leastkey/internal/domain/agent"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/record/statefile"
 )
 
@@ -70,11 +72,28 @@ func told(ch statefile.Change) string {
 	return s
 }
 
-// readEnv reads the file for an observation, and says where it lies.
+// readEnv reads our keys of the file for an observation, and says where it lies. What else is in it may be somebody's secret, and goes no
+// further.
 func readEnv(base string) func(string) (string, map[string]string, error) {
 	return func(path string) (string, map[string]string, error) {
 		at := envFile{base}.Path(path)
 		have, _, err := statefile.ReadEnv(at)
+		ours := agent.EnvKeys("", "")
+		maps.DeleteFunc(have, func(key, _ string) bool { _, is := ours[key]; return !is })
 		return at, have, err
+	}
+}
+
+// readLegacy reads the environment file of a runtime with a client secret: a path that somebody has typed is read from where they are, that
+// of the spec lies beside leastkey.yaml.
+func readLegacy(base string) func(named, spec string) (agent.Legacy, secret.Value, error) {
+	return func(named, spec string) (agent.Legacy, secret.Value, error) {
+		at, err := envFile{base}.Path(spec), error(nil)
+		if named != "" {
+			if at, err = filepath.Abs(named); err != nil {
+				return agent.Legacy{}, secret.Value{}, err
+			}
+		}
+		return statefile.ReadLegacyRuntime(at)
 	}
 }

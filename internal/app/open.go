@@ -204,7 +204,8 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 		Where: p.where, Spec: p.spec, SpecError: p.specErr, Roles: p.roles, Actor: actor() + " (" + p.operator + ")",
 		State: mem.state, Journal: mem.journal, Ledger: mem.ledger, Observer: observer, Provision: provision.New(base), Adopt: world.graph,
 		Provisioner: a.provisionerParts(p, t, world, base),
-		Caller:      world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
+		LegacyEnv:   readLegacy(p.base), LegacySecret: world.legacy,
+		Caller: world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
 		Close: func() error { p.close(); return db.Close() },
 	}), nil
 }

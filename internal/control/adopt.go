@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -44,7 +43,7 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	}
 	if open, err := c.c.Journal.Open(ctx, name); err != nil || open != nil {
 		if err == nil {
-			err = fault.New(fault.Stopped, "a run of "+name+" stopped midway", "finish it first: leastkey "+string(open.Verb)+" "+name)
+			err = fault.New(fault.Stopped, "a run of "+name+" stopped midway", "finish it first: "+open.Command())
 		}
 		return err
 	}
@@ -82,25 +81,10 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	}
 	c.report.Changed = true
 	return c.c.State.Update(ctx, name, func(rec *agent.Record) error {
-		rec.Kind, rec.Instance, rec.Subscription, rec.Adopted = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription, true
-		rec.ApplicationID, rec.AppID, rec.UniqueName, rec.PrincipalID = app.ID, app.AppID, app.UniqueName, principal.ID
-		rec.CreatedBy = who.ObjectID // other owners are reported until the spec names them
-		rec.Assignments = adopted(rec.Assignments, held, principal.ID)
+		rec.Kind, rec.Instance, rec.Subscription = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription
+		rec.Adopt(app, principal.ID, held, who.ObjectID)
 		return nil
 	})
-}
-
-// adopted is what the principal holds, beside what we have assigned: ours stays ours, also where an earlier principal held it, so that a
-// revoke takes it away.
-func adopted(before []agent.Assigned, held []agent.Assignment, principal string) []agent.Assigned {
-	all := slices.DeleteFunc(slices.Clone(before), func(a agent.Assigned) bool { return !a.Ours })
-	for _, h := range held {
-		known := slices.ContainsFunc(all, func(a agent.Assigned) bool { return strings.EqualFold(a.Name, h.Name) })
-		if !known && strings.EqualFold(h.PrincipalID, principal) {
-			all = append(all, agent.Assigned{Grant: h.Grant(), Name: h.Name})
-		}
-	}
-	return all
 }
 
 // taken refuses an application that is another agent's: two agents on one identity would revoke each other.

@@ -42,7 +42,7 @@ func (d *Door) Rotate(ctx context.Context, r api.ApplyRequest, events func(api.E
 	return d.change(ctx, r, events)
 }
 
-// change is one apply, rotate or revoke.
+// change is one apply, migrate, rotate or revoke.
 type change struct {
 	*Door
 	agent    *agent.Agent
@@ -155,6 +155,9 @@ func (c *change) underLock(ctx context.Context) error {
 		return c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
 	}
 	c.c.Provision.Operator, c.c.Provision.Issued = c.who.ObjectID, c.req.Issued
+	if c.req.DryRun {
+		return c.dryRun(ctx)
+	}
 	done, err := c.resume(ctx)
 	if err != nil || done {
 		return err
@@ -226,13 +229,11 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	switch {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
-	case open.Verb == agent.Apply && c.req.Verb == agent.Rotate:
-		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "an apply of "+name+" stopped midway", "finish it first: leastkey apply "+name))
-	case open.Verb == agent.Revoke && c.req.Verb != agent.Revoke:
-		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, "a revoke of "+name+" stopped midway", "finish it first: leastkey revoke "+name))
+	case c.first(open.Verb):
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, article(open.Verb)+" of "+name+" stopped midway", "finish it first: "+open.Command()))
 	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest),
-			"finish it first: leastkey "+string(open.Verb)+" "+name+" --digest "+api.ShortDigest(open.Digest)))
+			"finish it first: "+open.Command()+" --digest "+api.ShortDigest(open.Digest)))
 	}
 	same := open.Verb == c.req.Verb && c.sameSpec(*open, c.agent) && c.req.Only == "" && c.sameWish(open.Plan)
 	if c.req.Plan != nil {
@@ -246,7 +247,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	}
 	c.report.Digest, c.report.Findings = open.Digest, open.Plan.Findings
 	switch err := c.run(ctx, *open, false); {
-	case err != nil && c.req.Verb != agent.Revoke && (outdated(err) || (!c.alone() && unproven(err))):
+	case err != nil && c.req.Verb != agent.Revoke && (outdated(err) || c.otherwise(err) || (!c.alone() && unproven(err))):
 		// What the run made or relied on has gone meanwhile. The next plan sees what there is, and needs an approval of its own.
 		c.report.Steps, c.report.Findings = nil, nil
 		return false, c.settle(ctx, *open)
@@ -262,10 +263,34 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	return c.req.Verb != agent.Apply || c.req.Plan != nil || c.req.Digest != "", nil
 }
 
+// first tells whether an open run has to be finished before what is asked now. An apply takes a rotation over, and a revoke everything.
+func (c *change) first(open agent.Verb) bool {
+	switch asked := c.req.Verb; {
+	case open == asked, asked == agent.Revoke:
+		return false
+	case open == agent.Revoke, open == agent.Migrate, asked == agent.Migrate:
+		return true
+	default:
+		return open == agent.Apply && asked == agent.Rotate
+	}
+}
+
+func article(v agent.Verb) string {
+	if v == agent.Apply {
+		return "an apply"
+	}
+	return "a " + string(v)
+}
+
 // outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.
 func outdated(err error) bool {
 	stopped, ok := errors.AsType[*fault.Error](err)
 	return ok && stopped.Code == fault.Stopped && fault.Is(stopped.Err, fault.NotYet, fault.NotFound, fault.Conflict)
+}
+
+// otherwise tells whether the application that a migration was approved for is not as it was shown: then nothing of it has begun.
+func (c *change) otherwise(err error) bool {
+	return c.req.Verb == agent.Migrate && fault.Is(err, fault.Conflict, fault.NotFound, fault.NotYet)
 }
 
 // unproven tells whether the identity's own right was not enough: its certificate has gone, so that it proves nothing any more. With an
@@ -310,7 +335,12 @@ func (c *change) refuse(ctx context.Context, detail string, refusal error) error
 
 // sameWish tells whether the flags ask for what the open plan does.
 func (c *change) sameWish(p agent.Plan) bool {
-	if c.req.Verb != agent.Revoke {
+	switch c.req.Verb {
+	case agent.Migrate:
+		l, _, err := c.legacy()
+		return err == nil && strings.EqualFold(l.AppID, p.Facts[agent.FactAppID])
+	case agent.Revoke:
+	default:
 		return true
 	}
 	purges := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
@@ -329,8 +359,13 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
 		ask.AllAssigned = pinned.AllAssigned
 	}
-	plan, seen, err := c.decide(ctx, c.agent, ask, c.req.Only)
-	c.seen = seen
+	var plan agent.Plan
+	var err error
+	if c.req.Verb == agent.Migrate {
+		plan, c.seen, err = c.preparation(ctx)
+	} else {
+		plan, c.seen, err = c.decide(ctx, c.agent, ask, c.req.Only)
+	}
 	if err != nil {
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)
 	}
@@ -340,7 +375,7 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 	}
 	digest := plan.Digest()
 	if (pinned != nil && pinned.Digest() != digest) || !c.req.Pinned(digest) {
-		err := fault.New(fault.Conflict, "the world no longer matches the approved plan: now it would be "+api.ShortDigest(digest), "look at it again: leastkey plan "+c.agent.Name)
+		err := fault.New(fault.Conflict, "the world no longer matches the approved plan: now it would be "+api.ShortDigest(digest), "look at it again: "+c.lookAgain())
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
 	}
 	if c.req.Only != "" {
@@ -478,7 +513,7 @@ func (c *change) withoutRemovals(rest agent.Plan) agent.Plan {
 func (c *change) approve(ctx context.Context, plan agent.Plan) error {
 	digest := plan.Digest()
 	if c.req.Approve != nil && !plan.Empty() {
-		yes, err := c.req.Approve(api.PlanAnswer{Plan: plan, Digest: digest, As: c.who, Rest: c.req.Plan != nil && c.isRest(plan)})
+		yes, err := c.req.Approve(api.PlanAnswer{Plan: plan, Digest: digest, As: c.who, Rest: c.req.Plan != nil && c.isRest(plan), Adopts: c.adopts(plan)})
 		if err == nil && !yes {
 			err = fault.New(fault.Refused, "not approved: nothing was changed", "")
 		}
@@ -536,7 +571,7 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 		c.report.TokensUntil = time.Now().UTC().Add(c.c.Lifetime).Truncate(time.Second)
 		c.report.ApplicationID, c.report.PrincipalID = run.Plan.Facts[agent.FactAppID], run.Plan.Facts[agent.FactPrincipal]
 	}
-	c.report.Rotated = run.Verb == agent.Rotate
+	c.report.Rotated, c.report.Prepared = run.Verb == agent.Rotate, run.Verb == agent.Migrate
 	return c.c.Journal.Finish(ctx, run.ID, agent.RunDone)
 }
 
@@ -580,6 +615,7 @@ func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 		c.report.Proof.Readable = seen.Readable
 	}
 	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 3)
+	c.report.Prepared = err == nil && plan.Verb == agent.Migrate
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/observe"
 	"github.com/leastkey/leastkey/internal/work/provision"
@@ -69,6 +70,11 @@ type Config struct {
 	Caller func(ctx context.Context) (api.Caller, error)
 	// Token asks for a token as the agent.
 	Token func(ctx context.Context, appID string, key crypto.Signer, der []byte, scope string) (api.Token, error)
+	// LegacyEnv reads the environment file of a runtime that logs in with a client secret: named, or the spec's where that is "". A secret
+	// that is not there is empty.
+	LegacyEnv func(named, spec string) (agent.Legacy, secret.Value, error)
+	// LegacySecret asks the login service whether a client secret still opens an application; said is its code where it does not.
+	LegacySecret func(ctx context.Context, appID string, v secret.Value) (works bool, said string, err error)
 	// Lock takes the agent's lock, freed by unlock or by death; waiting says who holds it.
 	Lock     func(ctx context.Context, agentName string, waiting func(holder string)) (unlock func() error, err error)
 	Requests func() int    // outside requests so far

@@ -195,7 +195,12 @@ func (d *differ) application() {
 		d.find(finding.Warn, "redirect-uris", "does the application take redirects?", strings.Join(o.Application.RedirectURIs, ", "), "an agent needs none: remove them")
 	}
 	d.owners()
-	if o.Principal == nil || o.Principal.ID != d.rec.PrincipalID {
+	d.principal()
+}
+
+// principal makes the service principal where the recorded one is not there.
+func (d *differ) principal() {
+	if o := d.seen; o.Principal == nil || o.Principal.ID != d.rec.PrincipalID {
 		why := ""
 		if d.rec.PrincipalID != "" {
 			why = "the recorded service principal " + d.rec.PrincipalID + " is gone"
@@ -222,6 +227,13 @@ func (d *differ) owners() {
 
 func (d *differ) credentials() {
 	active := d.rec.Active()
+	d.usable(active)
+	d.foreign()
+	d.orphans(active)
+}
+
+// usable makes a key, or registers the certificate of the one that there is, where nothing logs in without.
+func (d *differ) usable(active *Generation) {
 	why := d.whyNewKey(active)
 	switch {
 	case why != "":
@@ -235,8 +247,6 @@ func (d *differ) credentials() {
 			d.find(finding.Warn, FindExpiry, "does the certificate live long enough?", fmt.Sprintf("it expires on %s, and its renewal is due since %s", active.NotAfter.Format(time.DateOnly), due.Format(time.DateOnly)), "leastkey rotate "+d.agent.Name)
 		}
 	}
-	d.foreign()
-	d.orphans(active)
 }
 
 // whyNewKey is "" while the active key can go on.
@@ -324,19 +334,27 @@ func (d *differ) foreign() {
 				d.removeCertificate(c, "you asked for it")
 				continue
 			}
-			d.find(finding.Fail, "foreign-certificate", "are the certificates on the application ours?", "certificate "+describe(c)+" is not ours",
-				"if it is another machine's, list its SHA-256 under certificates; if not: leastkey apply --remove-foreign "+cmp.Or(c.SHA256, c.KeyID))
+			d.notOurs(c)
 		}
 	}
 	d.passwords("applications", app.Passwords)
 	d.federated(app.Federated)
 	if p := d.seen.Principal; p != nil {
 		d.passwords("servicePrincipals", p.Passwords)
-		for _, c := range p.Certificates {
-			if d.rec.Whose(d.agent, c) == Foreign {
-				d.find(finding.Fail, "foreign-principal-certificate", "has the service principal no certificate of its own?", "certificate "+describe(c)+" on the service principal is not ours",
-					"its owner can remove it: az ad sp credential delete --id "+d.rec.AppID+" --cert --key-id "+c.KeyID)
-			}
+		d.principalCertificates(p.Certificates)
+	}
+}
+
+func (d *differ) notOurs(c Certificate) {
+	d.find(finding.Fail, "foreign-certificate", "are the certificates on the application ours?", "certificate "+describe(c)+" is not ours",
+		"if it is another machine's, list its SHA-256 under certificates; if not: leastkey apply --remove-foreign "+cmp.Or(c.SHA256, c.KeyID))
+}
+
+func (d *differ) principalCertificates(all []Certificate) {
+	for _, c := range all {
+		if d.rec.Whose(d.agent, c) == Foreign {
+			d.find(finding.Fail, "foreign-principal-certificate", "has the service principal no certificate of its own?", "certificate "+describe(c)+" on the service principal is not ours",
+				"its owner can remove it: az ad sp credential delete --id "+d.rec.AppID+" --cert --key-id "+c.KeyID)
 		}
 	}
 }

@@ -20,6 +20,8 @@ const (
 	Apply  Verb = "apply"
 	Revoke Verb = "revoke"
 	Rotate Verb = "rotate"
+	// Migrate prepares an agent that logs in with a client secret for its certificate; see [Prepare].
+	Migrate Verb = "migrate"
 )
 
 // Action is what a step does. Each has one handler.
@@ -28,6 +30,7 @@ type Action string
 // The actions.
 const (
 	CreateApplication   Action = "application.create"
+	AdoptApplication    Action = "application.adopt" // in the record alone
 	SingleTenant        Action = "application.single-tenant"
 	CreatePrincipal     Action = "principal.create"
 	MintKey             Action = "key.mint"

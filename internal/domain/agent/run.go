@@ -24,6 +24,9 @@ func (r Run) Command() string {
 	if r.Agent == "@provisioner" {
 		return "leastkey provisioner " + string(r.Verb)
 	}
+	if r.Verb == Migrate {
+		return "leastkey migrate " + r.Agent + " --prepare"
+	}
 	return "leastkey " + string(r.Verb) + " " + r.Agent
 }
 

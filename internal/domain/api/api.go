@@ -31,6 +31,7 @@ type PlanRequest struct {
 	Purge         bool           // revoke: from the recycle bin too
 	AllAssigned   bool           // revoke: assignments that are not ours too
 	Overlap       *time.Duration // rotate: how long the old certificate stays; nil is the spec's
+	EnvFile       string         // migrate: the environment file with the client secret; "" is the agent's env_file
 }
 
 // PlanAnswer is the plan, and the open run that apply would continue.
@@ -40,6 +41,8 @@ type PlanAnswer struct {
 	Open   *agent.Run `json:"open,omitempty"`
 	As     Caller     `json:"as"`
 	Rest   bool       `json:"rest,omitempty"` // it is the half that another person left, for a principal that only the file names
+
+	Adopts *agent.Application `json:"adopts,omitempty"` // the application that would be recorded: shown with its owners and credentials
 }
 
 // ApplyRequest asks to carry a plan out. Either Plan (a file that somebody approved) or the fields of PlanRequest decide which.
@@ -48,38 +51,42 @@ type ApplyRequest struct {
 	Plan   *agent.Plan // pinned
 	Digest string      // pinned: apply refuses if the plan now has another
 	Only   agent.Plane // graph or arm; "" is both
+	DryRun bool        // migrate: only look
 	Issued []byte      // rotate: the DER of a certificate that an authority has issued for the key of a rotation that was stopped
 	// Approve shows the plan to a person; nil, or true for an answer, approves.
 	Approve func(PlanAnswer) (bool, error)
 }
 
-// Report is what apply, up, rotate and revoke answer.
+// Report is what apply, up, migrate, rotate and revoke answer.
 type Report struct {
-	Agent         string            `json:"agent"`
-	Kind          agent.Kind        `json:"kind"`
-	Cloud         agent.Cloud       `json:"cloud"`
-	TenantID      string            `json:"tenant_id"`
-	ApplicationID string            `json:"application_id"` // client id (appId)
-	ObjectID      string            `json:"application_object_id,omitempty"`
-	PrincipalID   string            `json:"principal_id"`
-	Key           secret.Ref        `json:"key"`
-	NotAfter      time.Time         `json:"certificate_expires,omitzero"`
-	Roles         []Granted         `json:"roles"`
-	Proof         Proof             `json:"proof"`
-	Steps         []StepReport      `json:"steps"`
-	Findings      []finding.Finding `json:"findings,omitempty"`
-	Digest        string            `json:"plan_digest"`
-	LedgerHead    string            `json:"ledger_head"`
-	EnvFile       string            `json:"env_file,omitempty"`
-	Changed       bool              `json:"changed"`
-	Rest          *agent.Plan       `json:"rest,omitempty"` // what --only left
-	Revoked       bool              `json:"revoked,omitempty"`
-	TokensUntil   time.Time         `json:"tokens_until,omitzero"` // revoke: until when an issued token may live
-	Rotated       bool              `json:"rotated,omitempty"`
-	OldUntil      time.Time         `json:"old_certificate_until,omitzero"` // rotate: until when certificates that were rotated out stay
-	Requests      int               `json:"requests"`
-	CriticalPath  int64             `json:"critical_path_ms"`
-	WallMS        int64             `json:"wall_ms"`
+	Agent         string             `json:"agent"`
+	Kind          agent.Kind         `json:"kind"`
+	Cloud         agent.Cloud        `json:"cloud"`
+	TenantID      string             `json:"tenant_id"`
+	ApplicationID string             `json:"application_id"` // client id (appId)
+	ObjectID      string             `json:"application_object_id,omitempty"`
+	PrincipalID   string             `json:"principal_id"`
+	Key           secret.Ref         `json:"key"`
+	NotAfter      time.Time          `json:"certificate_expires,omitzero"`
+	Roles         []Granted          `json:"roles"`
+	Proof         Proof              `json:"proof"`
+	Steps         []StepReport       `json:"steps"`
+	Findings      []finding.Finding  `json:"findings,omitempty"`
+	Digest        string             `json:"plan_digest"`
+	LedgerHead    string             `json:"ledger_head"`
+	EnvFile       string             `json:"env_file,omitempty"`
+	Changed       bool               `json:"changed"`
+	Rest          *agent.Plan        `json:"rest,omitempty"` // what --only left
+	Revoked       bool               `json:"revoked,omitempty"`
+	TokensUntil   time.Time          `json:"tokens_until,omitzero"` // revoke: until when an issued token may live
+	Rotated       bool               `json:"rotated,omitempty"`
+	OldUntil      time.Time          `json:"old_certificate_until,omitzero"` // rotate: until when certificates that were rotated out stay
+	Prepared      bool               `json:"prepared,omitempty"`             // migrate: a certificate works, beside what was there
+	Plan          *agent.Plan        `json:"plan,omitempty"`                 // dry run
+	Adopts        *agent.Application `json:"adopts,omitempty"`               // dry run: the application that would be recorded
+	Requests      int                `json:"requests"`
+	CriticalPath  int64              `json:"critical_path_ms"`
+	WallMS        int64              `json:"wall_ms"`
 }
 
 // Granted is a role of the report.

@@ -36,8 +36,8 @@ const (
 	NameConsent Consent = "name" // the name of the agent, typed
 )
 
-// Consent says what the plan needs. On a real cloud every change is approved; on the local cloud only what cannot be undone; a
-// revocation always, by the agent's name, because it ends something that runs.
+// Consent says what the plan needs. On a real cloud every change is approved; on the local cloud only what cannot be undone, or makes an
+// application the agent's that leastkey has not made; a revocation always, by the agent's name, because it ends something that runs.
 func (a PlanAnswer) Consent() Consent {
 	switch {
 	case a.Plan.Empty():
@@ -48,7 +48,7 @@ func (a PlanAnswer) Consent() Consent {
 		return YesConsent
 	}
 	for _, s := range a.Plan.Steps {
-		if s.Destroys || s.With["addition"] != "" { // a permission that the pinned set does not have
+		if s.Destroys || s.Action == agent.AdoptApplication || s.With["addition"] != "" { // a permission that the pinned set does not have
 			return YesConsent
 		}
 	}

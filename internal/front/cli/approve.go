@@ -43,6 +43,9 @@ func (a *approval) decide(ans api.PlanAnswer) (bool, error) {
 		a.c.err.line("plan %s: %s", api.ShortDigest(ans.Digest), count(ans.Plan.Steps))
 		return true, nil
 	}
+	if ans.Adopts != nil {
+		a.c.err.application(*ans.Adopts)
+	}
 	a.c.err.plan(ans)
 	a.c.err.blank()
 	switch {

@@ -81,6 +81,7 @@ type fakeDoor struct {
 	planned   api.PlanRequest
 	applied   []api.ApplyRequest
 	revoked   []api.ApplyRequest
+	migrated  []api.ApplyRequest
 	rotated   []api.ApplyRequest
 	adopted   api.AdoptRequest
 	tokenFor  api.TokenRequest
@@ -125,6 +126,11 @@ func (d *fakeDoor) Apply(_ context.Context, r api.ApplyRequest, events func(api.
 
 func (d *fakeDoor) Rotate(_ context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
 	d.rotated = append(d.rotated, r)
+	return d.carry(r, events)
+}
+
+func (d *fakeDoor) Migrate(_ context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
+	d.migrated = append(d.migrated, r)
 	return d.carry(r, events)
 }
 

@@ -24,7 +24,7 @@ func effectOf(s agent.Step) effect {
 	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole,
 		provisioner.DeclarePermissions, provisioner.GrantPermission, provisioner.BackUp:
 		return effect{"+", "create", green}
-	case agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget, agent.RetireLater,
+	case agent.AdoptApplication, agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget, agent.RetireLater,
 		provisioner.PinPermissions, provisioner.WriteState, provisioner.RestoreState, provisioner.PromoteKey, provisioner.RestoreKey, provisioner.ImportKey:
 		return effect{"~", "change", amber}
 	case agent.Login, agent.Verify, agent.ProveDead, provisioner.NoPasswords, provisioner.SecretDeadProof, provisioner.ScanSecret:
@@ -140,6 +140,9 @@ func count(steps []agent.Step) string {
 func nothing(pl agent.Plan) string {
 	if pl.Verb == agent.Revoke {
 		return fmt.Sprintf("Nothing to do: %s has no identity left.", pl.Agent)
+	}
+	if pl.Verb == agent.Migrate && pl.Agent != provisioner.Name {
+		return fmt.Sprintf("Nothing to do: %s has its certificate.", pl.Agent)
 	}
 	return fmt.Sprintf("Nothing to do: %s is as the spec says.", subject(pl))
 }

@@ -28,6 +28,8 @@ func headline(r api.Report) string {
 	switch {
 	case r.Rest != nil:
 		return fmt.Sprintf("%s: this half is done, %s left.", r.Agent, plural(len(r.Rest.Steps), "step is", "steps are"))
+	case r.Prepared:
+		return prepared(r)
 	case api.FindingsExit(r.Findings) != api.ExitDone:
 		return fmt.Sprintf("%s is not as it should be; the findings below say why.", r.Agent)
 	case r.Rotated:
@@ -38,6 +40,21 @@ func headline(r api.Report) string {
 		return fmt.Sprintf("Nothing to do: %s is as the spec says.", r.Agent)
 	}
 	return fmt.Sprintf("%s has an identity of its own on the %s cloud.", r.Agent, r.Cloud)
+}
+
+// prepared never says that a migration is done while a password opens what the certificate opens.
+func prepared(r api.Report) string {
+	said := r.Agent + " logs in with a certificate"
+	if !r.Changed {
+		said = "Nothing to do: " + said
+	}
+	if n := r.Proof.PasswordCredentials; n > 0 {
+		return fmt.Sprintf("%s, and with %s beside it: prepared, not migrated.", said, plural(n, "password", "passwords"))
+	}
+	if api.FindingsExit(r.Findings) != api.ExitDone {
+		return said + "; the findings below say what is left."
+	}
+	return said + "; no password is left."
 }
 
 func (p *printer) field(label, text string) {

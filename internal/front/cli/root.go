@@ -92,7 +92,7 @@ func (c *command) root() *cobra.Command {
 			root.AddCommand(sub)
 		}
 	}
-	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.rotate(), c.revoke())
+	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.migrate(), c.rotate(), c.revoke())
 	group("see", c.doctor(), c.status(), c.token(), c.ledger(), c.state())
 	group("provisioner", c.provisioner())
 	group("local", c.localCloud())

@@ -58,7 +58,7 @@ func (c *command) showStatus(all []api.AgentStatus) {
 	}
 	for _, s := range all {
 		if s.Open != nil {
-			c.next("leastkey %s %s%s   (continues the open run)", s.Open.Verb, s.Record.Agent, c.same())
+			c.next("%s%s   (continues the open run)", s.Open.Command(), c.same())
 			return
 		}
 	}

@@ -38,8 +38,9 @@ type Door interface {
 	Target() api.Resolved
 	// Plan may return an answer together with an error: its blockers then say why it must not go on.
 	Plan(context.Context, api.PlanRequest) (api.PlanAnswer, error)
-	// Apply, Rotate, Revoke and Adopt may return a report together with an error: its steps then say how far they came.
+	// Apply, Migrate, Rotate, Revoke and Adopt may return a report together with an error: its steps then say how far they came.
 	Apply(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
+	Migrate(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
 	Rotate(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
 	Revoke(context.Context, api.ApplyRequest, func(api.Event)) (api.Report, error)
 	Adopt(context.Context, api.AdoptRequest, func(api.Event)) (api.Report, error)

@@ -435,7 +435,7 @@ func TestForget(t *testing.T) {
 // Every action that a plan can have has a handler.
 func TestEveryActionHasAHandler(t *testing.T) {
 	handlers := newWorld(t).prov.Handlers()
-	for _, a := range []agent.Action{agent.CreateApplication, agent.SingleTenant, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated, agent.AssignRole, agent.RemoveRole, agent.Login, agent.Verify,
+	for _, a := range []agent.Action{agent.CreateApplication, agent.AdoptApplication, agent.SingleTenant, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated, agent.AssignRole, agent.RemoveRole, agent.Login, agent.Verify,
 		agent.WriteEnv, agent.DisablePrincipal, agent.ClearCertificates, agent.DeleteApplication, agent.PurgePrincipal, agent.PurgeApplication, agent.ProveDead, agent.DeleteKey, agent.ClearEnv, agent.Forget, agent.RetireLater} {
 		h, ok := handlers[a]
 		if !ok || h.Do == nil {

@@ -119,6 +119,7 @@ func New(c Config) *Provision { return &Provision{c} }
 func (p *Provision) Handlers() map[agent.Action]job.Handler {
 	return map[agent.Action]job.Handler{
 		agent.CreateApplication:   p.createApplication(),
+		agent.AdoptApplication:    p.adopt(),
 		agent.SingleTenant:        p.singleTenant(),
 		agent.CreatePrincipal:     p.createPrincipal(),
 		agent.MintKey:             p.mintKey(),
