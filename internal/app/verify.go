@@ -22,10 +22,10 @@ import (
 func verifier(p *place, w outside, keys migrate.Keys, files migrate.Files) *verify.Verify {
 	return verify.New(verify.Config{
 		Graph: w.graph, Keys: keys, State: files.State, Login: w.graphLogin, Tenant: p.tenant,
-		Search: func(ctx context.Context, state string, also []string, backUp string) ([]secret.Value, []provisioner.Place, error) {
-			found, err := files.Legacy(ctx, migrate.Where{State: state, Env: filepath.Join(filepath.Dir(state), ".env"), Also: also, BackUp: backUp})
-			return found.Values, found.Places, err
+		Search: func(ctx context.Context, look verify.Look) ([]secret.Value, []provisioner.Place, error) {
+			return searchLegacy(ctx, files, look)
 		},
+		Below: below,
 		Git: func(ctx context.Context, dir string) (verify.Repository, error) {
 			r, err := git.Open(ctx, dir)
 			if err != nil {
@@ -38,6 +38,36 @@ func verifier(p *place, w outside, keys migrate.Keys, files migrate.Files) *veri
 		},
 		Helper: runHelper,
 	})
+}
+
+// below bounds how much of a folder is searched: what a project and its pictures have, and no home folder.
+func below(ctx context.Context, dir string) (files []string, all bool, err error) {
+	return source.Below(ctx, dir, source.Most{Files: 20_000, Bytes: 2 << 30})
+}
+
+// searchLegacy looks for the secret, once with what each backup knows.
+func searchLegacy(ctx context.Context, files migrate.Files, look verify.Look) (values []secret.Value, places []provisioner.Place, err error) {
+	backUps := look.BackUps
+	if len(backUps) == 0 {
+		backUps = []string{""}
+	}
+	for _, b := range backUps {
+		found, err := files.Legacy(ctx, migrate.Where{State: look.State, Env: filepath.Join(filepath.Dir(look.State), ".env"), Also: look.Also, BackUp: b})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, v := range found.Values {
+			if !slices.ContainsFunc(values, v.Equal) {
+				values = append(values, v)
+			}
+		}
+		for _, p := range found.Places {
+			if !slices.ContainsFunc(places, func(have provisioner.Place) bool { return have.Path == p.Path }) {
+				places = append(places, p)
+			}
+		}
+	}
+	return values, places, nil
 }
 
 // repository is git's, with what the legacy secret looks like.

@@ -2,7 +2,10 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,12 +47,16 @@ func (l *list) state(ctx context.Context) []finding.Finding {
 	}
 }
 
-// backUp is an encrypted copy that may still know the secret, the newest one; "" if there is none.
-func (l *list) backUp() string {
-	if n := len(l.ask.Record.BackUps); n > 0 {
-		return l.ask.Record.BackUps[n-1].Path
+// backUps are the encrypted copies that may still know the secret: those that are there, and whose time has not come.
+func (l *list) backUps() []string {
+	var some []string
+	for _, b := range l.ask.Record.BackUps {
+		if _, err := os.Lstat(b.Path); errors.Is(err, fs.ErrNotExist) || !l.ask.Now.Before(b.Expires) {
+			continue
+		}
+		some = append(some, b.Path)
 	}
-	return ""
+	return some
 }
 
 // searched is what the search for the secret has found. Two questions rest on it.
@@ -57,24 +64,24 @@ type searched struct {
 	values []secret.Value
 	places []provisioner.Place
 	known  string // what was looked for, in words
+	all    bool   // every file below the state file's folder was looked at
 	err    error
 }
 
-// search looks once. Where the backup does not open the value may not be known; what lies under its key is found all the same.
+// search looks once. A backup that is there and does not open ends it: it may know a value that lies under another key, and what nobody has
+// looked for is not absent.
 func (l *list) search(ctx context.Context) searched {
 	l.once.Do(func() {
-		s := searched{known: "what is given to " + provisioner.KeySecret}
-		s.err = fault.Newf(fault.NotFound, "no backup")
-		if b := l.backUp(); b != "" {
-			s.values, s.places, s.err = l.Search(ctx, l.ask.State, l.ask.Also, b)
+		s := &l.found
+		var below []string
+		if below, s.all, s.err = l.Below(ctx, filepath.Dir(l.ask.State)); s.err != nil {
+			return
 		}
-		if s.err != nil {
-			s.values, s.places, s.err = l.Search(ctx, l.ask.State, l.ask.Also, "")
+		s.values, s.places, s.err = l.Search(ctx, Look{l.ask.State, slices.Concat(l.ask.Also, below), l.backUps()})
+		s.known = "its value, and what is given to " + provisioner.KeySecret
+		if len(s.values) == 0 {
+			s.known = "what is given to " + provisioner.KeySecret + " alone, because its value is not known any more"
 		}
-		if len(s.values) > 0 {
-			s.known = "its value, and " + s.known
-		}
-		l.found = s
 	})
 	return l.found
 }
@@ -83,7 +90,7 @@ func (l *list) search(ctx context.Context) searched {
 func (l *list) onDisk(ctx context.Context) []finding.Finding {
 	c := begin("secret-on-disk", "does no file hold the secret?")
 	dir := filepath.Dir(l.ask.State)
-	asked := "files of " + dir + " with .env and .bak copies, and ours in the temporary folders"
+	asked := "every file below " + dir + " but those of .git and node_modules, and ours in the temporary folders"
 	for _, path := range l.ask.Also {
 		asked += ", " + path
 	}
@@ -92,7 +99,7 @@ func (l *list) onDisk(ctx context.Context) []finding.Finding {
 		return c.unknown(asked, s.err)
 	}
 	remedy := "leastkey provisioner migrate"
-	var in []string
+	var in, why []string
 	for _, p := range s.places {
 		if p.Kind == provisioner.StateFile {
 			continue
@@ -105,10 +112,19 @@ func (l *list) onDisk(ctx context.Context) []finding.Finding {
 			at += fmt.Sprintf(":%d", p.Line)
 		}
 		in = append(in, at)
+		if p.Why != "" {
+			at += " (" + p.Why + ")"
+		}
+		why = append(why, at)
 	}
-	if len(in) > 0 {
-		c.saw(asked+" for "+s.known, strings.Join(in, ", "))
+	switch {
+	case len(in) > 0:
+		c.saw(asked+" for "+s.known, strings.Join(why, ", "))
 		return c.end(finding.Fail, strings.Join(in, ", ")+" holds it", remedy)
+	case !s.all:
+		c.saw(asked+" for "+s.known, "in none of those that were looked at; there are more")
+		return c.end(finding.Unknown, "there is more below "+dir+" than is looked at: nobody has seen the rest",
+			"move what does not belong to the Provisioner out of that folder, or the state file into one of its own")
 	}
 	c.saw(asked+" for "+s.known, "in none")
 	return c.pass("looked for %s: in none", s.known)

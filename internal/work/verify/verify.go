@@ -54,16 +54,25 @@ type Helped struct {
 	Took  time.Duration
 }
 
+// Look says where the legacy secret is looked for.
+type Look struct {
+	State   string
+	Also    []string // further files and folders
+	BackUps []string // encrypted copies that know the value
+}
+
 // Config is everything that the checklist asks. Every field is needed.
 type Config struct {
 	Graph Graph
 	Keys  Keys
 	// State reads the state file.
 	State func(ctx context.Context, path string) (provisioner.File, error)
-	// Search looks for the legacy secret in the state file's folder, the temporary folders, the environment file and also. backUp, which may
-	// be "", is an encrypted copy that knows the value.
-	Search func(ctx context.Context, state string, also []string, backUp string) ([]secret.Value, []provisioner.Place, error)
-	// Git opens the repository of a folder. fault.NotFound: there is none; fault.Unsupported: no git.
+	// Search looks for the legacy secret in the state file's folder, the temporary folders, the environment file and what Look names. A backup
+	// that does not open is an error: it may know the value.
+	Search func(ctx context.Context, look Look) ([]secret.Value, []provisioner.Place, error)
+	// Below names the files in the folders below a folder; all is false where there are more than it names.
+	Below func(ctx context.Context, dir string) (files []string, all bool, err error)
+	// Git opens the repository of a folder. fault.NotFound: there is none; fault.Unsupported: there is none to be seen, and no git.
 	Git func(ctx context.Context, dir string) (Repository, error)
 	// Login gets a token for Graph, in one request, and tells whose it is.
 	Login func(ctx context.Context, appID string, key crypto.Signer, der []byte) (api.Caller, error)

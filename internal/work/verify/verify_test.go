@@ -41,6 +41,11 @@ type world struct {
 	file     provisioner.File
 	places   []provisioner.Place
 	search   error
+	sealed   bool // no backup opens
+	below    []string
+	more     bool // than were looked at
+	belowErr error
+	looked   []verify.Look
 	git      error
 	repo     repository
 	key      crypto.Signer
@@ -140,10 +145,18 @@ func (w *world) check(ctx context.Context) verify.Seen {
 			}
 			return w.file, nil
 		},
-		Search: func(context.Context, string, []string, string) ([]secret.Value, []provisioner.Place, error) {
+		Search: func(_ context.Context, look verify.Look) ([]secret.Value, []provisioner.Place, error) {
+			w.looked = append(w.looked, look)
+			switch {
+			case len(look.BackUps) > 0 && w.sealed:
+				return nil, nil, fault.Newf(fault.Unauthenticated, "the backup does not open")
+			case len(look.BackUps) > 0:
+				return []secret.Value{secret.New([]byte("of the backup"))}, w.places, w.search
+			}
 			return nil, w.places, w.search
 		},
-		Git: func(context.Context, string) (verify.Repository, error) { return w.repo, w.git },
+		Below: func(context.Context, string) ([]string, bool, error) { return w.below, !w.more, w.belowErr },
+		Git:   func(context.Context, string) (verify.Repository, error) { return w.repo, w.git },
 		Login: func(context.Context, string, crypto.Signer, []byte) (api.Caller, error) {
 			w.logins++
 			return w.caller, w.loginErr
@@ -188,6 +201,22 @@ func TestEachDamageTurnsItsOwnCheck(t *testing.T) {
 			w.file.HasSecret, w.places = true, []provisioner.Place{{Path: "/x/state", Kind: provisioner.StateFile}}
 		}, outcomes{"state-file": finding.Fail}},
 		{"a file that cannot be read", func(_ *testing.T, w *world) { w.search = away }, outcomes{"secret-on-disk": finding.Unknown, "secret-in-history": finding.Unknown}},
+		{"a backup that does not open", func(t *testing.T, w *world) { w.backUp(t, time.Hour); w.sealed = true }, outcomes{"secret-on-disk": finding.Unknown, "secret-in-history": finding.Unknown}},
+		{"an older backup that does not open", func(t *testing.T, w *world) {
+			w.backUp(t, time.Hour)
+			w.ask.Record.BackUps = append(w.ask.Record.BackUps, agent.BackUp{Path: "/gone", Expires: w.ask.Now.Add(time.Hour)})
+			w.sealed = true
+		}, outcomes{"secret-on-disk": finding.Unknown, "secret-in-history": finding.Unknown}},
+		{"a backup", func(t *testing.T, w *world) { w.backUp(t, time.Hour) }, outcomes{}},
+		{"a backup that has expired, and does not open", func(t *testing.T, w *world) { w.backUp(t, -time.Hour); w.sealed = true }, outcomes{}},
+		{"a backup that was deleted", func(_ *testing.T, w *world) {
+			w.ask.Record.BackUps, w.sealed = []agent.BackUp{{Path: "/gone", Expires: w.ask.Now.Add(time.Hour)}}, true
+		}, outcomes{}},
+		{"more files than are looked at", func(_ *testing.T, w *world) { w.more = true }, outcomes{"secret-on-disk": finding.Unknown}},
+		{"the secret among more files than are looked at", func(_ *testing.T, w *world) {
+			w.more, w.places = true, []provisioner.Place{{Path: "/x/a/b", Kind: provisioner.Other}}
+		}, outcomes{"secret-on-disk": finding.Fail}},
+		{"a folder below that cannot be read", func(_ *testing.T, w *world) { w.belowErr = away }, outcomes{"secret-on-disk": finding.Unknown, "secret-in-history": finding.Unknown}},
 		{"no repository", func(_ *testing.T, w *world) { w.git = fault.Newf(fault.NotFound, "none") }, outcomes{"secret-in-history": finding.Skip, "state-ignored": finding.Skip}},
 		{"no git", func(_ *testing.T, w *world) { w.git = fault.Newf(fault.Unsupported, "no git") }, outcomes{"secret-in-history": finding.Skip, "state-ignored": finding.Skip}},
 		{"a repository that does not open", func(_ *testing.T, w *world) { w.git = fault.Newf(fault.Unavailable, "damaged") }, outcomes{"secret-in-history": finding.Unknown, "state-ignored": finding.Unknown}},
@@ -279,6 +308,52 @@ func TestEachDamageTurnsItsOwnCheck(t *testing.T) {
 				t.Errorf("%d logins, want one", w.logins)
 			}
 		})
+	}
+}
+
+// backUp records one that is there.
+func (w *world) backUp(t *testing.T, life time.Duration) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run.age")
+	if err := os.WriteFile(path, []byte("age"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.ask.Record.BackUps = append(w.ask.Record.BackUps, agent.BackUp{Path: path, Expires: w.ask.Now.Add(life)})
+}
+
+// Once no backup knows the value any more, a pass says that it was not looked for.
+func TestAPassSaysWhatWasLookedFor(t *testing.T) {
+	const unknown = "not known any more"
+	for _, row := range []struct {
+		name  string
+		do    func(*testing.T, *world)
+		known bool
+	}{
+		{"no backup", func(*testing.T, *world) {}, false},
+		{"one that opens", func(t *testing.T, w *world) { w.backUp(t, time.Hour) }, true},
+		{"one that has expired", func(t *testing.T, w *world) { w.backUp(t, -time.Hour) }, false},
+		{"one that was deleted", func(_ *testing.T, w *world) {
+			w.ask.Record.BackUps = []agent.BackUp{{Path: "/gone", Expires: w.ask.Now.Add(time.Hour)}}
+		}, false},
+	} {
+		w := good(t)
+		row.do(t, w)
+		for _, f := range w.check(t.Context()).Findings {
+			if f.ID == "secret-on-disk" || f.ID == "secret-in-history" {
+				if f.Outcome != finding.Pass || strings.Contains(f.Detail, unknown) == row.known {
+					t.Errorf("%s: %s is %s: %s", row.name, f.ID, f.Outcome, f.Detail)
+				}
+			}
+		}
+	}
+}
+
+func TestFoldersBelowAreSearched(t *testing.T) {
+	w := good(t)
+	w.ask.Also, w.below = []string{"/also"}, []string{"/x/a/b", "/x/c/d"}
+	w.check(t.Context())
+	if len(w.looked) != 1 || !slices.Equal(w.looked[0].Also, []string{"/also", "/x/a/b", "/x/c/d"}) {
+		t.Errorf("%+v", w.looked)
 	}
 }
 
