@@ -287,6 +287,7 @@ func (g *goSDK) federatedCredentials(t *testing.T) {
 		return c.call(ctx, "POST", at, second, nil)
 	})
 	g.Operation(t, "Microsoft Graph: a federated credential deleted", func() error { return c.call(ctx, "DELETE", at+"/"+made.ID, nil, nil) })
+	g.Refused(t, "Microsoft Graph: a federated credential that was deleted", "Request_ResourceNotFound", func() error { return c.call(ctx, "GET", at+"/"+made.ID, nil, nil) })
 }
 
 func (g *goSDK) batch(t *testing.T) {

@@ -197,6 +197,15 @@ func (g *goSDK) metadata(t *testing.T, app hosted) {
 			return signsIn(ctx, cred, g.graphScope(), claims{"oid": row.oid, "tid": g.tenant()})
 		})
 	}
+	g.Refused(t, "azidentity.ManagedIdentityCredential of IMDS without the header Metadata", "Required metadata header not specified", func() error {
+		cred, err := g.managed(nil, bare{there})
+		if err != nil {
+			return err
+		}
+		// A resource that no other case asks for, as the SDK keeps tokens in memory.
+		_, err = cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://cognitiveservices.azure.com/.default"}})
+		return err
+	})
 	g.Refused(t, "azidentity.ManagedIdentityCredential of IMDS with an identity that is not assigned", "the requested identity isn't assigned to this resource", func() error {
 		cred, err := g.managed(azidentity.ClientID(*app.stranger.Properties.ClientID), there)
 		if err != nil {
@@ -205,6 +214,16 @@ func (g *goSDK) metadata(t *testing.T, app hosted) {
 		_, err = cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{g.graphScope()}})
 		return err
 	})
+}
+
+// bare takes the header away that a request of another program, led here by a page or a proxy, does not have.
+type bare struct{ local }
+
+// Do implements [policy.Transporter].
+func (b bare) Do(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Del("Metadata")
+	return b.local.Do(r)
 }
 
 // trusted is an application that a managed identity stands for, so that it needs no key (Microsoft, "Configure an application to trust a

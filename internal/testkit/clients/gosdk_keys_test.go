@@ -16,6 +16,7 @@ import (
 	"io"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -329,6 +330,26 @@ func (g *goSDK) refusedKeys(t *testing.T, c *azkeys.Client, vault armkeyvault.Va
 		_, err := c.Sign(ctx, "rsa", "", azkeys.SignParameters{Algorithm: to.Ptr(azkeys.SignatureAlgorithmES256), Value: make([]byte, 32)}, nil)
 		return err
 	})
+	for _, row := range []struct {
+		name, code string
+		from, to   *time.Time
+	}{
+		{"expired", "KeyExpired", nil, to.Ptr(time.Now().Add(-time.Hour))},
+		{"not yet valid", "KeyNotYetValid", to.Ptr(time.Now().Add(time.Hour)), nil},
+	} {
+		name := strings.ReplaceAll(row.name, " ", "-")
+		g.Operation(t, "azkeys.Client.CreateKey, "+row.name, func() error {
+			r, err := c.CreateKey(ctx, name, azkeys.CreateKeyParameters{Kty: to.Ptr(azkeys.KeyTypeRSA), KeyAttributes: &azkeys.KeyAttributes{Enabled: to.Ptr(true), NotBefore: row.from, Expires: row.to}}, nil)
+			if err != nil {
+				return err
+			}
+			return is((r.Attributes.NotBefore != nil) == (row.from != nil) && (r.Attributes.Expires != nil) == (row.to != nil), "it is %+v", r.Attributes)
+		})
+		g.Refused(t, "azkeys.Client.Sign with a key that is "+row.name, row.code, func() error {
+			_, err := c.Sign(ctx, name, "", azkeys.SignParameters{Algorithm: to.Ptr(azkeys.SignatureAlgorithmRS256), Value: make([]byte, 32)}, nil)
+			return err
+		})
+	}
 	g.Refused(t, "azkeys.Client.Sign with a key that may only decrypt", "KeyOperationForbidden", func() error {
 		if _, err := c.CreateKey(ctx, "decrypts", azkeys.CreateKeyParameters{Kty: to.Ptr(azkeys.KeyTypeRSA), KeyOps: []*azkeys.KeyOperation{to.Ptr(azkeys.KeyOperationDecrypt)}}, nil); err != nil {
 			return err

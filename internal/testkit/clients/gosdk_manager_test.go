@@ -306,6 +306,10 @@ func (g *goSDK) identities(t *testing.T) {
 		_, err := fed.Delete(ctx, "polyclaw-rg", "mi-go", "main", nil)
 		return err
 	})
+	g.Refused(t, "armmsi.FederatedIdentityCredentialsClient.Get of a deleted one", "404", func() error {
+		_, err := fed.Get(ctx, "polyclaw-rg", "mi-go", "main", nil)
+		return err
+	})
 	g.Operation(t, "armmsi.UserAssignedIdentitiesClient.Delete", func() error {
 		_, err := c.Delete(ctx, "polyclaw-rg", "mi-go", nil)
 		return err

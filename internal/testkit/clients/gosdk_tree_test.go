@@ -67,6 +67,7 @@ func (g *goSDK) managementGroups(t *testing.T) {
 		}
 		return is(*r.ID == id && *r.Properties.DisplayName == "Go", "it is %+v", r.ManagementGroup)
 	})
+	g.groupMoves(t, c)
 	g.Operation(t, "armmanagementgroups.ManagementGroupSubscriptionsClient.Create", func() error {
 		_, err := subscriptions.Create(ctx, "go-mg", g.env["AZURE_SUBSCRIPTION_ID"], nil)
 		return err
@@ -141,6 +142,42 @@ func (g *goSDK) managementGroups(t *testing.T) {
 		_, err := c.Get(ctx, "go-mg", nil)
 		return err
 	})
+}
+
+// groupMoves puts a group under go-mg and takes it away again; where it is then, both groups tell.
+func (g *goSDK) groupMoves(t *testing.T, c *armmanagementgroups.Client) {
+	ctx := t.Context()
+	made, err := c.BeginCreateOrUpdate(ctx, "go-below", armmanagementgroups.CreateManagementGroupRequest{}, nil)
+	must(t, err)
+	_, err = made.PollUntilDone(ctx, quickly)
+	must(t, err)
+	under := func(parent string, children int) error {
+		r, err := c.Get(ctx, "go-below", nil)
+		if err != nil {
+			return err
+		}
+		above, err := c.Get(ctx, "go-mg", &armmanagementgroups.ClientGetOptions{Expand: to.Ptr(armmanagementgroups.ManagementGroupExpandTypeChildren)})
+		if err != nil {
+			return err
+		}
+		return is(*r.Properties.Details.Parent.Name == parent && len(above.Properties.Children) == children, "it is under %s, and go-mg has %d children", *r.Properties.Details.Parent.Name, len(above.Properties.Children))
+	}
+	for _, row := range []struct {
+		name, parent string
+		children     int
+	}{{"armmanagementgroups.Client.Update moves a group, and Get of both", "go-mg", 1}, {"armmanagementgroups.Client.Update moves it back to the root, and Get of both", g.tenant(), 0}} {
+		g.Operation(t, row.name, func() error {
+			_, err := c.Update(ctx, "go-below", armmanagementgroups.PatchManagementGroupRequest{ParentGroupID: to.Ptr("/providers/Microsoft.Management/managementGroups/" + row.parent)}, nil)
+			if err != nil {
+				return err
+			}
+			return under(row.parent, row.children)
+		})
+	}
+	gone, err := c.BeginDelete(ctx, "go-below", nil)
+	must(t, err)
+	_, err = gone.PollUntilDone(ctx, quickly)
+	must(t, err)
 }
 
 func (g *goSDK) resourceGraph(t *testing.T) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { constants, createHash, createPublicKey, randomBytes, verify, X509Certificate } from "node:crypto";
 import { CertificateClient } from "@azure/keyvault-certificates";
 import { CryptographyClient, KeyClient } from "@azure/keyvault-keys";
+import { SecretClient } from "@azure/keyvault-secrets";
 import { ClientAssertionCredential } from "@azure/identity";
 import { give, vaultScope } from "./arm.mjs";
 import { operation, refused } from "./protocol.mjs";
@@ -83,11 +84,14 @@ export async function keys() {
 
 export async function certificates() {
   const officer = await keeper("js-certificates", "Key Vault Certificates Officer");
-  await operation("a role that signs", () => give(officer.principal, "Key Vault Crypto User", vaultScope));
+  await operation("roles that sign, and that read secrets", async () => {
+    await give(officer.principal, "Key Vault Crypto User", vaultScope);
+    await give(officer.principal, "Key Vault Secrets User", vaultScope);
+  });
   const client = new CertificateClient(vaultURL, officer.credential, options);
   const policy = {
     issuerName: "Self", subject: "CN=js-agent", keyType: "RSA", keySize: 2048, exportable: false, validityInMonths: 12,
-    contentType: "application/x-pkcs12",
+    contentType: "application/x-pem-file",
   };
   const made = await operation("CertificateClient.beginCreateCertificate, self-signed; getCertificate", async () => {
     const done = await (await client.beginCreateCertificate("js-cert", policy, fast)).pollUntilDone();
@@ -101,6 +105,11 @@ export async function certificates() {
     assert.ok((await all(client.listPropertiesOfCertificates())).some((c) => c.name === "js-cert"));
     const { issuerName, subject, exportable } = await client.getCertificatePolicy("js-cert");
     assert.deepEqual({ issuerName, subject, exportable }, { issuerName: "Self", subject: "CN=js-agent", exportable: false });
+  });
+  await operation("SecretClient.getSecret of the certificate, which has no key: the policy keeps it inside", async () => {
+    const { value, properties } = await new SecretClient(vaultURL, officer.credential, options).getSecret("js-cert");
+    assert.equal(properties.contentType, "application/x-pem-file");
+    assert.ok(value.includes("BEGIN CERTIFICATE") && !value.includes("PRIVATE KEY"), "the private key has left the vault");
   });
   await operation("a login with the vault's certificate, signed in the vault", async () => {
     const app = await application("js-vault-login");

@@ -1,4 +1,5 @@
 """azure.keyvault.secrets, keys and certificates."""
+import base64
 import hashlib
 
 from azure.identity import ClientSecretCredential
@@ -10,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from arm import AT_VAULT, give
 from cloud import HERE, LEGACY_VAULT, TENANT, VAULT, Application, check, same
@@ -109,8 +111,9 @@ def keys():
 
 
 def certificates():
-    officer = Keeper("py-certificates", "Key Vault Certificates Officer")
+    officer = Keeper("py-certificates", "Key Vault Certificates Officer", "Key Vault Secrets User")
     client = CertificateClient(VAULT, officer.credential, **OPTIONS)
+    secret = SecretClient(VAULT, officer.credential, **OPTIONS)
     with operation("CertificateClient.begin_create_certificate, self-signed; get_certificate"):
         policy = CertificatePolicy("Self", subject="CN=py-agent", key_type="RSA", key_size=2048, exportable=False, validity_in_months=12)
         made = client.begin_create_certificate("py-cert", policy, **FAST).result()
@@ -119,6 +122,12 @@ def certificates():
     with operation("CertificateClient.get_certificate_policy, list_properties_of_certificates"):
         same(client.get_certificate_policy("py-cert").exportable, False)
         check("py-cert" in [c.name for c in client.list_properties_of_certificates()])
+    with operation("SecretClient.get_secret of the certificate, which has no key: the policy keeps it inside"):
+        inside = pkcs12.load_pkcs12(base64.b64decode(secret.get_secret("py-cert").value), None)
+        same([inside.key, inside.cert or inside.additional_certs[0].certificate], [None, x509.load_der_x509_certificate(bytes(made.cer))])
+    with refused("CertificateClient.begin_create_certificate that would let a key out that was to stay", "BadParameter"):
+        loose = CertificatePolicy("Self", subject="CN=py-agent", key_type="RSA", key_size=2048, exportable=True, reuse_key=True, validity_in_months=12)
+        client.begin_create_certificate("py-cert", loose, **FAST).result()
     with operation("CertificateClient.begin_delete_certificate, purge_deleted_certificate"):
         client.begin_delete_certificate("py-cert", **FAST).wait()
         client.purge_deleted_certificate("py-cert")
