@@ -275,6 +275,54 @@ func TestTokenIsAloneOnStdout(t *testing.T) {
 	}
 }
 
+// A script has one failure of the token to deal with, whatever its cause, and one line of a log to show for it.
+func TestTheProvisionersTokenFailsInOneWay(t *testing.T) {
+	give := func(token string, err error) func(*run) {
+		return func(r *run) {
+			r.world.ProvisionerToken = func(context.Context, api.Target, string, string) (api.Token, error) {
+				return api.Token{Value: secret.New([]byte(token))}, err
+			}
+		}
+	}
+	for _, row := range []struct {
+		name, args string
+		set        func(*run)
+	}{
+		{"an unknown flag", "--bogus", give("eyJ.a.b", nil)},
+		{"a flag without its value", "--scope", give("eyJ.a.b", nil)},
+		{"an argument", "now", give("eyJ.a.b", nil)},
+		{"an unknown cloud", "--cloud mars", give("eyJ.a.b", nil)},
+		{"a usage error of the world", "", give("", fault.New(fault.Usage, "which one?", "say it"))},
+		{"a failure of many lines", "", give("", fmt.Errorf("one\ntwo\n\nthree"))},
+		{"a stop", "", give("", fault.New(fault.Stopped, "stopped", ""))},
+		{"an interrupt", "", give("", context.Canceled)},
+		{"no token", "", give("", nil)},
+		{"not a token", "", give("eyJ\n.x", nil)},
+		{"it is not in this build", "", nil},
+	} {
+		for _, width := range []int{0, 30} {
+			r := newRun(t)
+			r.width = width
+			if row.set != nil {
+				row.set(r)
+			}
+			code, out, e := r.do(append([]string{"provisioner", "token"}, strings.Fields(row.args)...)...)
+			if code != api.ExitFailed || out != "" || strings.Count(e, "\n") != 1 || !strings.HasPrefix(e, "leastkey: error: ") {
+				t.Errorf("%s, width %d: exit code %d\nstdout: %q\nstderr: %q", row.name, width, code, out, e)
+			}
+		}
+	}
+	r := newRun(t)
+	give("", errors.New("not asked"))(r)
+	if out, e := want(t, r, 0, []string{"one request, no az"}, nil, "provisioner", "token", "--help"); e != "" {
+		t.Errorf("help: %q, %q", out, e)
+	}
+	give("eyJ.abc.def", nil)(r)
+	if out, e := want(t, r, 0, nil, nil, "provisioner", "token"); out != "eyJ.abc.def\n" || e != "" {
+		t.Errorf("%q, %q", out, e)
+	}
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

@@ -51,6 +51,9 @@ func (c *command) exit(ctx context.Context, err error) int {
 			return api.ExitFailed
 		}
 		return int(code)
+	case c.brief:
+		c.inOneLine(err)
+		return api.ExitFailed
 	case errors.As(err, &wrong):
 		c.complain(wrong.message, wrong.hint)
 		return api.ExitUsage
@@ -80,4 +83,18 @@ func (c *command) complain(message, hint string) {
 	if hint != "" {
 		c.err.item(0, bold, "leastkey: hint:", 0, hint)
 	}
+}
+
+// inOneLine writes the error and its hint in a single line, however long it is.
+func (c *command) inOneLine(err error) {
+	hint := fault.Hint(err)
+	if wrong, ok := errors.AsType[*usageError](err); ok {
+		hint = wrong.hint
+	}
+	said := strings.Join(strings.Fields(err.Error()), " ")
+	if hint != "" {
+		said += " (" + strings.Join(strings.Fields(hint), " ") + ")"
+	}
+	c.err.width = 0
+	c.complain(said, "")
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
-	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 )
 
@@ -199,20 +198,15 @@ func (c *command) provisionerToken() *cobra.Command {
 		Long: `Logs in with the certificate and prints the access token and a line end, nothing else: one request, no az, and nothing is
 changed anywhere. The small program provisioner-token does the same. The token is a secret for about an hour: pipe it, do
 not paste it.`,
-		Args: none,
+		Args:        none,
+		Annotations: map[string]string{inOneLine: "yes"},
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			if c.world.ProvisionerToken == nil {
 				return missing("the Provisioner's token")
 			}
 			t, err := c.world.ProvisionerToken(ctx, c.target, stateFile, scope)
 			if err != nil {
-				// Scripts have one failure to deal with, whatever its cause, and one line of a log to show for it.
-				said := strings.Join(strings.Fields(err.Error()), " ")
-				if hint := fault.Hint(err); hint != "" {
-					said += " (" + hint + ")"
-				}
-				c.complain(said, "")
-				return end(api.ExitFailed)
+				return err
 			}
 			return c.writeToken(t)
 		}),

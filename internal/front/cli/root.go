@@ -25,6 +25,7 @@ type command struct {
 	out     *printer // the answer
 	err     *printer // the story
 	running bool     // the command line was understood; errors before that are usage errors
+	brief   bool     // any failure is one line and exit code 1
 }
 
 // Run carries out one command line, without the program's name, and gives the exit code. Nothing in it ends the process.
@@ -38,11 +39,13 @@ func Run(ctx context.Context, args []string, s Streams, w World) int {
 	if args == nil {
 		args = []string{} // cobra takes nil for os.Args
 	}
-	if _, rest, err := root.Find(args); err != nil && !completes(args) {
+	cmd, rest, err := root.Find(args)
+	if err != nil && !completes(args) {
 		return c.exit(ctx, unknown(root, firstWord(root, rest)))
 	}
+	c.brief = err == nil && cmd.Annotations[inOneLine] != ""
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err = root.ExecuteContext(ctx)
 	var code ended
 	var wrong *usageError
 	if err != nil && !c.running && !errors.As(err, &code) && !errors.As(err, &wrong) {
@@ -50,6 +53,9 @@ func Run(ctx context.Context, args []string, s Streams, w World) int {
 	}
 	return c.exit(ctx, err)
 }
+
+// inOneLine marks a command for scripts: they have one failure to deal with, whatever its cause, and one line of a log to show for it.
+const inOneLine = "in one line"
 
 // completes tells whether a completion script asks: cobra adds the command that answers it only when it executes.
 func completes(args []string) bool {
