@@ -67,7 +67,7 @@ func (s *stream) bytes() []byte {
 // passed are the variables that a process gets, if the story has them; a story may add others whose names begin with LK_ or AZURE_.
 func passed() []string {
 	return []string{"PATH", "HOME", "LEASTKEY_HOME", "TMPDIR", "GOCOVERDIR", "DBUS_SESSION_BUS_ADDRESS", "LK_A", "LK_B", "FORGED_AZ",
-		"LEASTKEY_STATE_FILE", "GRAPH", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"}
+		"LEASTKEY_STATE_FILE", "GRAPH", "LEASTKEY", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"}
 }
 
 func (s *story) launch(ts *testscript.TestScript, args []string) *process {

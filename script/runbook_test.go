@@ -80,6 +80,9 @@ func runbook(s *story, ts *testscript.TestScript, args []string) {
 		ts.Setenv(name, ca)
 	}
 	ts.Setenv("GRAPH", run.Endpoints.Graph)
+	ours, err := filepath.Abs("..")
+	ts.Check(err)
+	ts.Setenv("LEASTKEY", ours)
 	for _, b := range all {
 		p := s.launch(ts, []string{"sh", "-eu", "-c", b.command})
 		s.waitFor(ts, p)
