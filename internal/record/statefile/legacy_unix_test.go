@@ -25,13 +25,6 @@ func legacyState(extra string) string {
 	return "{\n  \"TENANT_ID\": \"t\",\n  \"PROVISIONER_CLIENT_SECRET\": \"" + legacyValue + "\",\n  \"AGENT_ID\": \"stays\"" + extra + "\n}\n"
 }
 
-func values(all ...string) (out []secret.Value) {
-	for _, v := range all {
-		out = append(out, secret.New([]byte(v)))
-	}
-	return out
-}
-
 func texts(all []secret.Value) (out []string) {
 	for _, v := range all {
 		_ = v.Use(func(b []byte) error { out = append(out, string(b)); return nil })
