@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -77,6 +79,57 @@ func TestRealCloudsDoNotMix(t *testing.T) {
 	if len(realClouds()) != len(suffix) {
 		t.Errorf("%d clouds", len(realClouds()))
 	}
+}
+
+// flaky loses its first requests.
+type flaky struct {
+	http.RoundTripper
+	lost, busy int // so many drops, then so many answers of a service that is away
+	asked      int
+}
+
+func (f *flaky) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.asked++
+	switch {
+	case f.asked <= f.lost:
+		return nil, io.ErrUnexpectedEOF
+	case f.asked <= f.lost+f.busy:
+		return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}
+	if f.RoundTripper == nil {
+		const issuer = `{"issuer":"https://login.example.org/11111111-0000-0000-0000-000000000001/v2.0"}`
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(issuer)), Request: r}, nil
+	}
+	return f.RoundTripper.RoundTrip(r)
+}
+
+// The first request of every command is no less patient than the rest.
+func TestALostDiscoveryIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, row := range []struct {
+			name  string
+			via   *flaky
+			works bool
+		}{
+			{"dropped twice", &flaky{lost: 2}, true},
+			{"away twice", &flaky{busy: 2}, true},
+			{"dropped, then away", &flaky{lost: 1, busy: 1}, true},
+			{"never there", &flaky{lost: 1000}, false},
+		} {
+			s := &site{cloud: agent.Public, ends: endpoints{Login: "https://login.example.org"}, transport: row.via}
+			began := time.Now()
+			id, err := with(nil).resolveTenant(t.Context(), s, filepath.Join(t.TempDir(), "public"), "contoso.com")
+			if (err == nil) != row.works || row.works && id != "11111111-0000-0000-0000-000000000001" {
+				t.Errorf("%s: %q, %v", row.name, id, err)
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("%s: it took %s", row.name, took)
+			}
+			if strings.Contains(fault.Hint(err), "continues") {
+				t.Errorf("%s: nothing was begun, and the hint is %q", row.name, fault.Hint(err))
+			}
+		}
+	})
 }
 
 // A domain that moves to another tenant must not take our plans with it.

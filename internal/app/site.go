@@ -20,6 +20,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/localcloud"
+	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/world/token"
 )
 
@@ -200,6 +201,10 @@ func localError(err error) error {
 	return err
 }
 
+// discovery is how long a login service that drops connections, or is away, is asked who a tenant is. It is short: without a network nothing
+// comes after.
+const discovery = 10 * time.Second
+
 // resolveTenant gives the GUID of a tenant. The pair of domain and GUID is kept, and an answer that has changed since stops everything:
 // a domain that moved to another tenant must not take our plans with it.
 func (a *App) resolveTenant(ctx context.Context, s *site, dir, tenant string) (string, error) {
@@ -210,8 +215,11 @@ func (a *App) resolveTenant(ctx context.Context, s *site, dir, tenant string) (s
 	if err != nil {
 		return "", err
 	}
-	id, err := c.TenantID(ctx, tenant)
-	if err != nil {
+	var id string
+	if err := job.Wait(ctx, job.Probe{What: "the login service", Deadline: discovery, Try: func(ctx context.Context) (err error) {
+		id, err = c.TenantID(ctx, tenant)
+		return err
+	}}); err != nil {
 		return "", err
 	}
 	if s.cloud == agent.Local {

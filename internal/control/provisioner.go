@@ -375,7 +375,9 @@ func (w *errand) unlessDeleted(ctx context.Context, run agent.Run, err error) er
 	if back := w.takeBack(ctx, run, false); back != nil {
 		return fmt.Errorf("%w; and it could not be taken back yet: %w", err, back)
 	}
-	return &fault.Error{Code: fault.Refused, Op: "nothing was deleted, and everything was put back", Err: cause(err), Hint: fault.Hint(err)}
+	// The advice is the cause's own: there is nothing left to continue.
+	return &fault.Error{Code: fault.Refused, Op: "nothing was deleted, and everything was put back", Err: cause(err),
+		Hint: cmp.Or(fault.Hint(cause(err)), "once the cause is gone, leastkey provisioner migrate begins anew")}
 }
 
 // cause is what stopped a run, without the advice to go on with it.

@@ -50,6 +50,9 @@ func TestFaults(t *testing.T) {
 			if got.Code != r.code || !strings.Contains(got.Stderr, r.says) {
 				t.Errorf("exit %d, want %d; stderr has to say %q\n%s%s", got.Code, r.code, r.says, got.Stdout, got.Stderr)
 			}
+			if got.Code == 1 && strings.Contains(got.Stderr, "continues where it stopped") {
+				t.Errorf("nothing is left to continue:\n%s", got.Stderr)
+			}
 			for _, s := range w.in.Secrets {
 				if strings.Contains(got.Stdout+got.Stderr, s) {
 					t.Error("the secret is printed")

@@ -23,7 +23,8 @@ type Probe struct {
 // object (Microsoft, "Troubleshoot Azure RBAC": up to 10 minutes).
 const DefaultDeadline = 10 * time.Minute
 
-const sameAgain = "run the same command again: it continues where it stopped"
+// sameAgain promises nothing of what was done until then: a wait does not know whether anything was.
+const sameAgain = "run the same command again"
 
 const (
 	firstWait   = 100 * time.Millisecond
