@@ -79,7 +79,7 @@ forward, and the next run goes on (exit 4). Every other holder of the secret sto
 	f := cmd.Flags()
 	f.StringVar(&o.req.EnvFile, "env-file", "", "environment `FILE` that may hold the secret (default: .env beside the state file)")
 	f.StringArrayVar(&o.req.Also, "also", nil, "search this `PATH` too, with everything below it; may be repeated")
-	f.StringArrayVar(&o.req.Edit, "edit", nil, "remove the secret from this `FILE` too; its diff is shown; may be repeated")
+	f.StringArrayVar(&o.req.Edit, "edit", nil, "remove the secret from this `FILE` too; the lines are shown, without their content; may be repeated")
 	f.BoolVar(&o.req.SoleHolder, "sole-holder", false, "nobody else holds the secret")
 	f.BoolVar(&o.req.OthersAccept, "others-accept", false, "its other holders know that it stops working now")
 	f.BoolVar(&o.req.NoBackUp, "no-backup", false, "do not keep an encrypted copy of the state file for seven days")

@@ -3,6 +3,7 @@ package source_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,10 @@ func TestAFolderMayBeALink(t *testing.T) {
 	}
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink("real", link); err != nil {
+		if runtime.GOOS == "windows" {
+			t.Log("not everybody may make links there")
+			return
+		}
 		t.Fatal(err)
 	}
 	if n, err := source.Read(t.Context(), link, func(string, source.Language, []byte) error { return nil }); n != 1 || err != nil {

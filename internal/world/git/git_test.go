@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -165,15 +166,18 @@ func TestNoRepositoryIsToldFromOneThatDoesNotOpen(t *testing.T) {
 	}
 	// Without git, a repository is still one: it may hold the secret.
 	below, link := filepath.Join(dir, "a", "b"), filepath.Join(t.TempDir(), "link")
+	inside := []string{dir, below}
 	if err := os.MkdirAll(below, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(below, link); err != nil {
+	if err := os.Symlink(below, link); err == nil {
+		inside = append(inside, link)
+	} else if runtime.GOOS != "windows" { // not everybody may make links there
 		t.Fatal(err)
 	}
 	none := t.TempDir()
 	t.Setenv("PATH", t.TempDir())
-	for _, at := range []string{dir, below, link} {
+	for _, at := range inside {
 		if _, err := git.Open(t.Context(), at); !fault.Is(err, fault.Unavailable) || fault.Hint(err) == "" {
 			t.Errorf("no git in %s: %v", at, err)
 		}
