@@ -37,7 +37,10 @@ func Main(m *testing.M) {
 		}
 	}
 	histories := seen.histories()
-	all, code := verdict(code, histories, func() error {
+	for _, h := range histories {
+		fmt.Printf("clients: %s %s\n", h.client, h.tally())
+	}
+	all, code, why := verdict(code, histories, func() error {
 		switch {
 		case flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "":
 			return table(histories).settle(*write)
@@ -46,26 +49,26 @@ func Main(m *testing.M) {
 		}
 		return nil
 	})
+	if why != nil {
+		fmt.Println(why)
+	}
 	fmt.Printf("clients: %s\n", all)
 	os.Exit(code)
 }
 
-// verdict counts what has happened and gives the code to exit with. settle compares the table, or writes it; a run that has failed tells
-// nothing about it. Whatever fails the run counts, also where it was no operation.
-func verdict(code int, histories []history, settle func() error) (all tally, exit int) {
+// verdict counts what has happened and gives the code to exit with, and what to say where it is not 0. settle compares the table, or
+// writes it; a run that has failed tells nothing about it. Whatever fails the run counts, also where it was no operation.
+func verdict(code int, histories []history, settle func() error) (all tally, exit int, why error) {
 	for _, h := range histories {
-		fmt.Printf("clients: %s %s\n", h.client, h.tally())
 		all = all.plus(h.tally())
 	}
 	if code != 0 || all.failed > 0 {
-		fmt.Println("The table is not compared, because something has failed.")
 		all.failed = max(all.failed, 1)
-		return all, max(code, 1)
+		return all, max(code, 1), errors.New("the table is not compared, because something has failed")
 	}
 	if err := settle(); err != nil {
-		fmt.Println(err)
 		all.failed = 1
-		return all, 1
+		return all, 1, err
 	}
-	return all, 0
+	return all, 0, nil
 }

@@ -26,9 +26,9 @@ func TestTheVerdictCountsWhatFailsBesideOperations(t *testing.T) {
 		{"a failed run does not touch the table", 1, []entry{bad}, differs, tally{1, 0, 1}, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, exit := verdict(row.code, []history{{entries: row.entries}}, row.settle)
-			if got != row.want || exit != row.exit {
-				t.Errorf("got %v and exit %d, want %v and %d", got, exit, row.want, row.exit)
+			got, exit, why := verdict(row.code, []history{{entries: row.entries}}, row.settle)
+			if got != row.want || exit != row.exit || (why == nil) != (exit == 0) {
+				t.Errorf("got %v and exit %d (%v), want %v and %d", got, exit, why, row.want, row.exit)
 			}
 		})
 	}
