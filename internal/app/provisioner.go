@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -154,16 +155,23 @@ func (a *App) whereLegacy(p *place, r api.ProvisionerRequest) (migrate.Where, er
 	}
 	w := migrate.Where{State: state, Env: cmp.Or(r.EnvFile, filepath.Join(filepath.Dir(state), ".env"))}
 	for _, list := range []struct {
-		from []string
-		to   *[]string
-	}{{r.Also, &w.Also}, {r.Edit, &w.Edit}} {
+		from    []string
+		to      *[]string
+		folders bool
+	}{{r.Also, &w.Also, true}, {r.Edit, &w.Edit, false}} {
 		for _, path := range list.from {
 			abs, err := filepath.Abs(path)
+			var info fs.FileInfo
 			if err == nil {
-				_, err = os.Stat(abs)
+				info, err = os.Stat(abs)
 			}
-			if err != nil {
+			switch {
+			case err != nil:
 				return w, &fault.Error{Code: fault.Usage, Op: "look at " + path, Err: err}
+			case info.IsDir() && !list.folders:
+				return w, fault.New(fault.Usage, path+" is a folder, and --edit changes one file", "name each file")
+			case !info.IsDir() && !info.Mode().IsRegular():
+				return w, fault.New(fault.Usage, path+" is not a regular file", "")
 			}
 			*list.to = append(*list.to, abs)
 		}
@@ -221,17 +229,20 @@ func (stateFiles) UpdateState(ctx context.Context, path string, set map[string]s
 
 // Legacy implements [migrate.Files].
 func (s stateFiles) Legacy(ctx context.Context, w migrate.Where) (migrate.Legacy, error) {
-	var known []secret.Value
-	if w.BackUp != "" {
+	known := slices.Clone(w.Known)
+	for _, b := range w.BackUps {
+		if _, err := os.Stat(b); errors.Is(err, fs.ErrNotExist) {
+			continue // one that is gone knows nothing any more
+		}
 		id, err := s.identity(ctx, false)
+		if err != nil {
+			return migrate.Legacy{}, fmt.Errorf("open backup %s: %w", b, err)
+		}
+		v, err := statefile.BackUpSecret(b, id)
 		if err != nil {
 			return migrate.Legacy{}, err
 		}
-		v, err := statefile.BackUpSecret(w.BackUp, id)
-		if err != nil && !fault.Is(err, fault.NotFound) { // one that has expired knows nothing any more
-			return migrate.Legacy{}, err
-		}
-		if !v.Empty() {
+		if !v.Empty() && !slices.ContainsFunc(known, v.Equal) {
 			known = append(known, v)
 		}
 	}
@@ -239,13 +250,13 @@ func (s stateFiles) Legacy(ctx context.Context, w migrate.Where) (migrate.Legacy
 	if _, err := os.Stat("/tmp"); err == nil && !slices.Contains(temp, "/tmp") {
 		temp = append(temp, "/tmp") // the original's instructions name it
 	}
-	values, places, err := statefile.Legacy(ctx, statefile.Where{State: w.State, Env: w.Env, Temp: temp, Also: w.Also, Edit: w.Edit}, known)
+	values, places, err := statefile.Legacy(ctx, statefile.Where{State: w.State, Env: w.Env, Temp: temp, Also: w.Also, Edit: w.Edit}, known, statefile.Ours(w.Ours))
 	return migrate.Legacy{Values: values, Places: places}, err
 }
 
 // Purge implements [migrate.Files].
-func (stateFiles) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (string, error) {
-	ch, err := statefile.Purge(ctx, path, values, kind)
+func (stateFiles) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind, approved string) (string, error) {
+	ch, err := statefile.Purge(ctx, path, values, kind, approved)
 	return told(ch), err
 }
 

@@ -45,29 +45,10 @@ func below(ctx context.Context, dir string) (files []string, all bool, err error
 	return source.Below(ctx, dir, source.Most{Files: 20_000, Bytes: 2 << 30})
 }
 
-// searchLegacy looks for the secret, once with what each backup knows.
-func searchLegacy(ctx context.Context, files migrate.Files, look verify.Look) (values []secret.Value, places []provisioner.Place, err error) {
-	backUps := look.BackUps
-	if len(backUps) == 0 {
-		backUps = []string{""}
-	}
-	for _, b := range backUps {
-		found, err := files.Legacy(ctx, migrate.Where{State: look.State, Env: filepath.Join(filepath.Dir(look.State), ".env"), Also: look.Also, BackUp: b})
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, v := range found.Values {
-			if !slices.ContainsFunc(values, v.Equal) {
-				values = append(values, v)
-			}
-		}
-		for _, p := range found.Places {
-			if !slices.ContainsFunc(places, func(have provisioner.Place) bool { return have.Path == p.Path }) {
-				places = append(places, p)
-			}
-		}
-	}
-	return values, places, nil
+// searchLegacy looks for the secret, with what the backups know.
+func searchLegacy(ctx context.Context, files migrate.Files, look verify.Look) ([]secret.Value, []provisioner.Place, error) {
+	found, err := files.Legacy(ctx, migrate.Where{State: look.State, Env: filepath.Join(filepath.Dir(look.State), ".env"), Also: look.Also, BackUps: look.BackUps})
+	return found.Values, found.Places, err
 }
 
 // repository is git's, with what the legacy secret looks like.

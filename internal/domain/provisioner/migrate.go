@@ -36,6 +36,9 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	if !dirty && (g != nil || slot) && !stale {
 		return p.plan // nothing to do
 	}
+	if p.stuck(); len(p.plan.Blockers) > 0 {
+		return p.plan
+	}
 	if o.File.HasSecret && !opt.NoBackUp {
 		p.step(agent.Step{ID: stepBackUp, Action: BackUp, Plane: agent.Here, Title: "back up " + o.File.Path + ", encrypted", Why: "for seven days, to an identity in the keystore", With: map[string]string{"file": o.File.Path}})
 	}
@@ -44,6 +47,18 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.readBack()
 	p.purge()
 	return p.plan
+}
+
+// stuck stops a plan that would remove the passwords and then could not take the secret off this machine, or could never find it again.
+func (p *planner) stuck() {
+	for _, place := range p.seen.Places {
+		switch {
+		case place.Kind != Other && place.Stuck != "":
+			p.block("stuck:"+place.Path, "can the secret be removed from "+place.Path+"?", "no: "+place.Stuck, "make it a file that can be replaced, or remove the secret from it by hand once it is dead")
+		case place.Kind == Other && !place.Foreign && p.opt.NoBackUp && p.seen.File.HasSecret:
+			p.block("unknown-later:"+place.Path, "will the secret in "+where(place)+" be found again?", "without a backup nobody would know later what to look for", "name the file with --edit, or let a backup be made")
+		}
+	}
 }
 
 // held are the permissions that the service principal has been granted, where that was read: the token of the new certificate must bring
@@ -210,13 +225,21 @@ func (p *planner) purge() {
 		if place.Kind == Edit {
 			p.find(finding.Warn, "edit", "what is changed in "+place.Path+"?", place.Diff, "")
 		}
+		if place.Kind == Other && place.Foreign {
+			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+": "+place.Why, "if it is an old secret of this application, remove it by hand; another application's stays")
+			continue
+		}
 		if place.Kind == Other {
 			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+" holds it: "+cmp.Or(place.Why, "it is not ours to change"), "look at it, then run again with --edit "+place.Path)
 			continue
 		}
 		id := fmt.Sprintf("purge-%d", i+1)
+		with := map[string]string{"file": place.Path, "kind": string(place.Kind)}
+		if place.SHA256 != "" { // what was shown is what is cut out
+			with["sha256"] = place.SHA256
+		}
 		p.step(agent.Step{ID: id, Action: PurgeSecret, Plane: agent.Here, Destroys: true, Title: "remove the secret from " + place.Path, Why: "exactly its value; every other key stays",
-			With: p.where(map[string]string{"file": place.Path, "kind": string(place.Kind)}), After: append(p.after(stepLogin, stepNone, stepDead, stepState), purged...), Proof: append(slices.Clone(proof), p.after(stepLogin)...)})
+			With: p.where(with), After: append(p.after(stepLogin, stepNone, stepDead, stepState), purged...), Proof: append(slices.Clone(proof), p.after(stepLogin)...)})
 		purged = append(purged, id)
 	}
 	p.step(agent.Step{ID: stepScan, Action: ScanSecret, Plane: agent.Here, Title: "search again for the secret", With: p.where(nil), After: append(purged, p.after(stepDead)...)})
@@ -229,9 +252,6 @@ func (p *planner) where(with map[string]string) map[string]string {
 	}
 	with["state"], with["env"] = p.seen.File.Path, p.opt.EnvFile
 	with["also"], with["edit"] = strings.Join(p.opt.Also, "\n"), strings.Join(p.opt.Edit, "\n")
-	if p.has(stepBackUp) {
-		with["back_up"] = "$" + FactBackUp
-	}
 	return with
 }
 

@@ -17,6 +17,26 @@ const (
 	purged  = "secret-dead purge-1 purge-3 scan"
 )
 
+func TestWhatCouldNotBePurgedStopsThePlanBefore(t *testing.T) {
+	for name, change := range map[string]func(*provisioner.Observed, *provisioner.Options){
+		"stuck:/w/.env":                       func(o *provisioner.Observed, _ *provisioner.Options) { o.Places[1].Stuck = "it is a mount point" },
+		"unknown-later:" + stateFile + ".bak": func(_ *provisioner.Observed, opt *provisioner.Options) { opt.NoBackUp = true },
+		"": func(o *provisioner.Observed, opt *provisioner.Options) {
+			opt.NoBackUp, o.Places[2].Foreign = true, true
+		},
+	} {
+		o, opt := legacy(), options()
+		change(&o, &opt)
+		p := provisioner.MigratePlan(spec(), o, opt)
+		switch {
+		case name == "" && (len(p.Blockers) > 0 || len(p.Steps) == 0):
+			t.Errorf("%+v", p.Blockers)
+		case name != "" && (len(p.Blockers) != 1 || p.Blockers[0].ID != name || len(p.Steps) > 0):
+			t.Errorf("%s: %+v, %d steps", name, p.Blockers, len(p.Steps))
+		}
+	}
+}
+
 func TestMigrationPlans(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -25,7 +45,7 @@ func TestMigrationPlans(t *testing.T) {
 		want   string
 	}{
 		{"an install of the original", legacy, nil, "back-up key certificate login promote state " + removed + " read-back " + purged},
-		{"without a backup", legacy, func(_ *provisioner.Observed, opt *provisioner.Options) { opt.NoBackUp = true }, "key certificate login promote state " + removed + " read-back " + purged},
+		{"without a backup", legacy, func(o *provisioner.Observed, opt *provisioner.Options) { opt.NoBackUp, o.Places = true, o.Places[:2] }, "key certificate login promote state " + removed + " read-back secret-dead purge-1 purge-2 scan"},
 		{"nothing is to be done where we have migrated", ours, nil, ""},
 		{"nothing is to be done where the original has", imported, nil, ""},
 		{"a second machine, whose secret is dead, registers its own certificate and purges", legacy, func(o *provisioner.Observed, _ *provisioner.Options) {

@@ -93,7 +93,11 @@ type Place struct {
 	Line int    `json:"line,omitempty"` // of the first occurrence, from 1
 	Kind Kind   `json:"kind"`
 	Why  string `json:"why,omitempty"`  // why it cannot be purged, for Other
-	Diff string `json:"diff,omitempty"` // what would be changed, the value hidden, for Edit
+	Diff string `json:"diff,omitempty"` // what would be cut out, without any content, for Edit
+	// Foreign: it assigns a value to the legacy key that nothing shows to be our application's. It is never purged.
+	Foreign bool   `json:"foreign,omitempty"`
+	Stuck   string `json:"stuck,omitempty"`  // why the file cannot be changed, for those that are ours to change
+	SHA256  string `json:"sha256,omitempty"` // of the content that would be cut, for Edit
 }
 
 // Kind says what may be done to a place.

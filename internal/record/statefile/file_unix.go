@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
@@ -48,7 +49,7 @@ func keepOwner(f *os.File, was fs.FileInfo) error {
 func renameFault(at string, err error) error {
 	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
 		return &fault.Error{Code: fault.Refused, Op: "replace " + at, Err: err,
-			Hint: "it is a mount point; mount its folder instead of the file, or name another env_file"}
+			Hint: "it is a mount point; mount its folder instead of the file, or name another file"}
 	}
 	return unavailable("replace "+at, err)
 }
@@ -63,4 +64,26 @@ func own(info fs.FileInfo) bool {
 func trusted(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (st.Uid == 0 || own(info))
+}
+
+// writable tells whether the caller may make files in the folder.
+func writable(dir string) bool {
+	const write = 2 // W_OK
+	return syscall.Access(dir, write) == nil
+}
+
+// mounted tells whether something is mounted at that very path, where the system says so: a file that is a mount point cannot be
+// replaced. See proc_pid_mountinfo(5); the fifth field is the path, with spaces as \040.
+func mounted(path string) bool {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	written := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(path)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == written {
+			return true
+		}
+	}
+	return false
 }

@@ -12,14 +12,12 @@ import (
 // Finder finds the legacy secret in contents that are no files any more, such as those that a history keeps: its values where they are
 // known, and otherwise what is given to its key.
 type Finder struct {
-	needles [][]byte
-	longest int
+	values pattern
 }
 
 // NewFinder looks for values; none is fine.
 func NewFinder(values []secret.Value) Finder {
-	all, longest := needles(values)
-	return Finder{all, longest}
+	return Finder{patternOf(values)}
 }
 
 // Find is the line, from 1, at which the content holds a secret; 0 if it holds none. Beyond the size of any state or environment file only
@@ -33,11 +31,11 @@ func (f Finder) Find(r io.Reader) (int, error) {
 	if line := given(first); line > 0 {
 		return line, nil
 	}
-	if len(f.needles) == 0 {
+	if len(f.values.values) == 0 {
 		_, err := io.Copy(io.Discard, r)
 		return 0, err
 	}
-	return search(io.MultiReader(bytes.NewReader(first), r), f.needles, f.longest)
+	return f.values.line(io.MultiReader(bytes.NewReader(first), r))
 }
 
 // givenKey is an assignment of the legacy key with what surrounds the value: code that calls something, or that names a variable, gives it

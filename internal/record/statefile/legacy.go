@@ -1,22 +1,15 @@
 package statefile
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
+	"syscall"
 
-	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 )
@@ -30,73 +23,93 @@ type Where struct {
 	Edit  []string // files that the operator lets us change
 }
 
-// Legacy looks for the legacy secret: first for its values, under its key in any of the files, then for each value in every file, also as
-// JSON and URLs write it. known are values that are known already. A file that cannot be read is an error: what nobody could look into
-// is not clean. No value is in the places.
-func Legacy(ctx context.Context, w Where, known []secret.Value) (values []secret.Value, places []provisioner.Place, err error) {
+// Ours asks whether a value that a file assigns to the legacy key is a secret of our application. nil knows of none.
+type Ours func(ctx context.Context, v secret.Value) (bool, error)
+
+// whyForeign is said of a value that nothing shows to be our application's: another application's secret bears the same key.
+const whyForeign = "the value that it assigns to " + provisioner.KeySecret + " is not known to be this application's"
+
+// Legacy looks for the legacy secret. Its values are what the state file has under the legacy key, what is known already (from backups,
+// say), and of what other files assign to that key those that ours vouches for. Each is then looked for in every file, in whatever
+// spelling. A file that cannot be read is an error: what nobody could look into is not clean. No value is in the places.
+func Legacy(ctx context.Context, w Where, known []secret.Value, ours Ours) (values []secret.Value, places []provisioner.Place, err error) {
 	files, err := w.files()
 	if err != nil {
 		return nil, nil, err
 	}
-	values = slices.Clone(known)
+	values = slices.DeleteFunc(slices.Clone(known), secret.Value.Empty)
+	var claimed [][]claim
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		found, err := assigned(f)
+		own, others, err := assigned(f)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, v := range found {
-			if !slices.ContainsFunc(values, v.Equal) {
-				values = append(values, v)
+		if !own.Empty() && !slices.ContainsFunc(values, own.Equal) {
+			values = append(values, own)
+		}
+		claimed = append(claimed, others)
+	}
+	foreign := make([]int, len(files)) // the line of the first
+	if values, err = vouched(ctx, claimed, values, ours); err != nil {
+		return nil, nil, err
+	}
+	p := patternOf(values)
+	for i, all := range claimed {
+		for _, c := range all {
+			if foreign[i] == 0 && !p.within(c.value) {
+				foreign[i] = c.line
 			}
 		}
 	}
-	values = whole(values)
-	for _, f := range files {
+	for i, f := range files {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		line, err := holds(f.path, values)
+		found, err := f.places(p, values)
 		if err != nil {
 			return nil, nil, err
 		}
-		if line == 0 {
-			continue
+		places = append(places, found...)
+		if foreign[i] > 0 {
+			places = append(places, provisioner.Place{Path: f.path, Line: foreign[i], Kind: provisioner.Other, Foreign: true, Why: whyForeign})
 		}
-		p := provisioner.Place{Path: f.path, Line: line, Kind: f.kind}
-		switch f.kind {
-		case provisioner.Other:
-			p.Why = "it is not a file that we know"
-		case provisioner.Edit:
-			if p.Diff, err = PurgeDiff(f.path, values); err != nil {
-				return nil, nil, err
-			}
-		}
-		places = append(places, p)
 	}
 	return values, places, nil
 }
 
-// whole are the values without those that another one begins with: a piece of it, cut off at a character that some file writes in another
-// way. No two secrets of Entra are alike by chance.
-func whole(values []secret.Value) []secret.Value {
-	begins := func(v, w secret.Value) (yes bool) {
-		_ = v.Use(func(a []byte) error { // the functions return nil
-			return w.Use(func(b []byte) error { yes = len(a) > len(b) && bytes.HasPrefix(a, b); return nil })
-		})
-		return yes
+// vouched adds to the values those of the claims that ours vouches for, each asked once. Prose may end a value with a sign that is not its own.
+func vouched(ctx context.Context, claimed [][]claim, values []secret.Value, ours Ours) ([]secret.Value, error) {
+	var asked []secret.Value
+	for _, c := range slices.Concat(claimed...) {
+		if ours == nil || patternOf(values).within(c.value) {
+			continue
+		}
+		for _, v := range c.readings() {
+			if slices.ContainsFunc(asked, v.Equal) {
+				continue
+			}
+			asked = append(asked, v)
+			yes, err := ours(ctx, v)
+			if err != nil {
+				return nil, err
+			}
+			if yes {
+				values = append(values, v)
+				break
+			}
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(values), func(piece secret.Value) bool {
-		return slices.ContainsFunc(values, func(v secret.Value) bool { return begins(v, piece) })
-	})
+	return values, nil
 }
 
 // file is one that is looked into.
 type file struct {
 	path string
 	kind provisioner.Kind
+	edit bool // the operator has named it: what structure does not reach may be cut out too
 }
 
 // files are those that are looked into, each once, with what may be done to it.
@@ -105,8 +118,8 @@ func (w Where) files() ([]file, error) {
 	seen := map[string]bool{}
 	add := func(path string, kind provisioner.Kind) error {
 		at, err := filepath.EvalSymlinks(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+		if errors.Is(err, fs.ErrNotExist) || circle(path) {
+			return nil // a link to nowhere holds nothing
 		}
 		if err != nil {
 			return unavailable("look at "+path, err)
@@ -118,16 +131,23 @@ func (w Where) files() ([]file, error) {
 		if err != nil {
 			return unavailable("look at "+path, err)
 		}
-		if info.Mode().IsRegular() && info.Size() > 0 && !seen[at] { // our locks are empty, and elsewhere than on Unix nobody else may open one
+		if !info.Mode().IsRegular() || info.Size() == 0 { // our locks are empty, and elsewhere than on Unix nobody else may open one
+			return nil
+		}
+		if !seen[at] {
 			seen[at] = true
-			all = append(all, file{at, kind})
+			all = append(all, file{at, kind, kind == provisioner.Edit})
+		} else if kind == provisioner.Edit {
+			for i := range all {
+				all[i].edit = all[i].edit || all[i].path == at
+			}
 		}
 		return nil
 	}
 	for _, named := range []struct {
 		paths []string
 		kind  provisioner.Kind
-	}{{[]string{w.State}, provisioner.StateFile}, {w.Edit, provisioner.Edit}, {[]string{w.Env}, provisioner.EnvFile}} { // a comment in the environment file goes only when it is named
+	}{{[]string{w.State}, provisioner.StateFile}, {[]string{w.Env}, provisioner.EnvFile}, {w.Edit, provisioner.Edit}} {
 		for _, p := range named.paths {
 			if p == "" {
 				continue
@@ -159,6 +179,12 @@ func (w Where) files() ([]file, error) {
 		}
 	}
 	return all, nil
+}
+
+// circle tells whether the path is a link that leads back to itself.
+func circle(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, syscall.ELOOP)
 }
 
 func folderOf(dir string, add func(string, provisioner.Kind) error) error {
@@ -235,240 +261,4 @@ func below(path string, add func(string, provisioner.Kind) error) error {
 		}
 		return nil
 	})
-}
-
-// assignment of the legacy key, in JSON, environment files, shell and most else.
-var legacyKey = regexp.MustCompile(provisioner.KeySecret + `["']?[ \t]*[:=][ \t]*["']?([A-Za-z0-9~._+/=!@#%^*:\-]{16,})`)
-
-// generated tells whether the text can be a secret that Entra has made: 32 to 64 random letters and digits, with some signs (seen 2019 to
-// 2026), while code and documentation say with words where one would stand.
-func generated(text []byte) bool {
-	return bytes.ContainsAny(text, "0123456789") && bytes.ContainsFunc(text, unicode.IsLower) && bytes.ContainsFunc(text, unicode.IsUpper)
-}
-
-// assigned are the values that a file gives the legacy key. A state file and an environment file are taken at their word; elsewhere the
-// value has to look like one.
-func assigned(f file) ([]secret.Value, error) {
-	b, small, err := head(f.path)
-	if err != nil || !small {
-		return nil, err
-	}
-	defer clear(b)
-	var all []secret.Value
-	if o, err := parseObject(b); err == nil { // JSON may write characters in other ways
-		if v := o.get(provisioner.KeySecret); v != "" {
-			all = append(all, secret.New([]byte(v)))
-		}
-	}
-	if f.kind == provisioner.EnvFile {
-		if e, err := ParseEnv(b); err == nil {
-			for _, l := range e.lines {
-				if v := unquote(l.value); l.key == provisioner.KeySecret && v != "" {
-					all = append(all, secret.New([]byte(v)))
-				}
-			}
-		}
-	}
-	for _, m := range legacyKey.FindAllSubmatch(b, -1) {
-		if generated(m[1]) {
-			all = append(all, secret.New(bytes.Clone(m[1])))
-		}
-	}
-	return all, nil
-}
-
-// head is the content of a file that is small enough to be a state or environment file.
-func head(path string) (b []byte, small bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, unavailable("read "+path, err)
-	}
-	defer f.Close()
-	if b, err = io.ReadAll(io.LimitReader(f, maxSize+1)); err != nil {
-		return nil, false, unavailable("read "+path, err)
-	}
-	return b, len(b) <= maxSize, nil
-}
-
-// spellings are the ways in which a value stands in files.
-func spellings(v secret.Value) [][]byte {
-	var all [][]byte
-	_ = v.Use(func(b []byte) error { // the function returns nil
-		if len(b) == 0 {
-			return nil
-		}
-		all = append(all, bytes.Clone(b))
-		if quoted, err := json.Marshal(string(b)); err == nil {
-			all = append(all, quoted[1:len(quoted)-1])
-		}
-		all = append(all, []byte(url.QueryEscape(string(b))), []byte(url.PathEscape(string(b))))
-		return nil
-	})
-	slices.SortFunc(all, bytes.Compare)
-	return slices.CompactFunc(all, bytes.Equal)
-}
-
-// needles are all spellings of the values, and the length of the longest, which comes first: one value may begin with another, and what
-// is left of it once the shorter one is cut out is a piece of a secret.
-func needles(values []secret.Value) (all [][]byte, longest int) {
-	for _, v := range values {
-		all = append(all, spellings(v)...)
-	}
-	slices.SortStableFunc(all, func(a, b []byte) int { return len(b) - len(a) })
-	if len(all) > 0 {
-		longest = len(all[0])
-	}
-	return all, longest
-}
-
-// holds is the line, from 1, of the first occurrence of any value in the file; 0 if there is none. Files of any size are read, a piece
-// at a time.
-func holds(path string, values []secret.Value) (int, error) {
-	all, longest := needles(values)
-	if len(all) == 0 {
-		return 0, nil
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, unavailable("read "+path, err)
-	}
-	defer f.Close()
-	line, err := search(f, all, longest)
-	if err != nil {
-		return 0, unavailable("read "+path, err)
-	}
-	return line, nil
-}
-
-// search is the line of the first needle in what r gives; 0 if there is none.
-func search(r io.Reader, needles [][]byte, longest int) (int, error) {
-	line, window, piece := 1, []byte(nil), make([]byte, 64<<10)
-	defer clear(piece)
-	for {
-		n, err := r.Read(piece)
-		window = append(window, piece[:n]...)
-		first := -1
-		for _, needle := range needles {
-			if i := bytes.Index(window, needle); i >= 0 && (first < 0 || i < first) {
-				first = i
-			}
-		}
-		if first >= 0 {
-			line += bytes.Count(window[:first], []byte("\n"))
-			clear(window)
-			return line, nil
-		}
-		if cut := len(window) - longest; cut > 0 { // what a needle could still begin in stays
-			line += bytes.Count(window[:cut], []byte("\n"))
-			window = append(window[:0], window[cut:]...)
-		}
-		if err == io.EOF {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-}
-
-// Purge removes the values from a file. A state file loses the keys whose value one of them is, and an environment file the assignments;
-// from a file that the operator named, each occurrence is cut out. Everything else stays, and the mode is only tightened.
-func Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (Change, error) {
-	return rewrite(ctx, path, func(have found, at string) ([]byte, []string, []string, error) {
-		if !have.exists() {
-			return nil, nil, nil, nil
-		}
-		switch kind {
-		case provisioner.StateFile:
-			return purgeState(have, at, values)
-		case provisioner.EnvFile:
-			return purgeEnv(have, at, values)
-		case provisioner.Edit:
-			content := cut(have.content, values)
-			if bytes.Equal(content, have.content) {
-				return nil, nil, nil, nil
-			}
-			return content, nil, []string{"the secret"}, nil
-		}
-		return nil, nil, nil, fault.New(fault.Refused, at+" is not ours to change", "name it with --edit once you have looked at it")
-	})
-}
-
-func isOneOf(values []secret.Value, text string) bool {
-	v := secret.New([]byte(text))
-	return text != "" && slices.ContainsFunc(values, v.Equal)
-}
-
-func purgeState(have found, at string, values []secret.Value) ([]byte, []string, []string, error) {
-	o, err := parseObject(have.content)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%s: %w", at, err)
-	}
-	var removed []string
-	for _, m := range slices.Clone(o.members) {
-		if m.key != provisioner.KeySecret && !isOneOf(values, m.text) {
-			continue
-		}
-		if _, err := o.remove(m.key); err != nil {
-			return nil, nil, nil, err
-		}
-		removed = append(removed, m.key)
-	}
-	return o.text, nil, removed, nil
-}
-
-func purgeEnv(have found, at string, values []secret.Value) ([]byte, []string, []string, error) {
-	e, err := have.env(at)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	var removed []string
-	for _, key := range e.Keys() {
-		guilty := func(l line) bool { return l.key == key && isOneOf(values, unquote(l.value)) }
-		if !slices.ContainsFunc(e.lines, guilty) {
-			continue
-		}
-		if err := e.joined(key); err != nil {
-			return nil, nil, nil, fmt.Errorf("change %s: %w", at, err)
-		}
-		e.lines = slices.DeleteFunc(e.lines, guilty)
-		removed = append(removed, key)
-	}
-	return e.Bytes(), nil, removed, nil
-}
-
-func cut(b []byte, values []secret.Value) []byte { return replaced(b, values, "") }
-
-// replaced is b with every value in it replaced, in whatever spelling.
-func replaced(b []byte, values []secret.Value, by string) []byte {
-	all, _ := needles(values)
-	for _, needle := range all {
-		b = bytes.ReplaceAll(b, needle, []byte(by))
-	}
-	return b
-}
-
-// PurgeDiff shows what cutting the values out of a file would change: the lines concerned, before and after, the value hidden.
-func PurgeDiff(path string, values []secret.Value) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", unavailable("read "+path, err)
-	}
-	defer clear(b)
-	var diff strings.Builder
-	for i, line := range bytes.SplitAfter(b, []byte("\n")) {
-		after := cut(line, values)
-		if bytes.Equal(after, line) {
-			continue
-		}
-		hidden := replaced(line, values, "[secret]")
-		fmt.Fprintf(&diff, "line %d\n-%s\n+%s\n", i+1, bytes.TrimRight(hidden, "\r\n"), bytes.TrimRight(after, "\r\n"))
-	}
-	return diff.String(), nil
 }

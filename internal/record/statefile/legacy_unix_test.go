@@ -4,6 +4,7 @@ package statefile
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -46,10 +47,16 @@ func install(t *testing.T, files map[string]string) (dir string, w Where) {
 	return dir, Where{State: filepath.Join(dir, stateName), Env: filepath.Join(dir, ".env")}
 }
 
+// live is a login service that knows every secret of the form of [legacyValue].
+func live(_ context.Context, v secret.Value) (yes bool, err error) {
+	err = v.Use(func(b []byte) error { yes = bytes.HasPrefix(b, []byte("CAN")); return nil })
+	return yes, err
+}
+
 // look is what a search gives: places as "kind:path:line", sorted.
 func look(t *testing.T, dir string, w Where, known ...secret.Value) ([]secret.Value, string) {
 	t.Helper()
-	got, places, err := Legacy(t.Context(), w, known)
+	got, places, err := Legacy(t.Context(), w, known, live)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +67,7 @@ func look(t *testing.T, dir string, w Where, known ...secret.Value) ([]secret.Va
 			t.Fatal(err)
 		}
 		out = append(out, fmt.Sprintf("%s:%s:%d", p.Kind, rel, p.Line))
-		if (p.Why != "") != (p.Kind == provisioner.Other) || (p.Diff != "") != (p.Kind == provisioner.Edit) {
+		if (p.Why != "") != (p.Kind == provisioner.Other) || ((p.Diff != "") != (p.Kind == provisioner.Edit) || (p.SHA256 != "") != (p.Kind == provisioner.Edit)) {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -120,7 +127,7 @@ func TestEveryKnownKindOfPlace(t *testing.T) {
 		t.Errorf("%d values,\n got %s\nwant %s", len(got), places, want)
 	}
 	w.Edit = []string{w.Env, w.State}
-	if _, places := look(t, dir, w); !strings.Contains(places, "edit:.env:2") || !strings.Contains(places, "state:.entraclaw-state.json:3") {
+	if _, places := look(t, dir, w); !strings.Contains(places, "environment:.env:2") || strings.Contains(places, "edit:.env") || !strings.Contains(places, "state:.entraclaw-state.json:3") {
 		t.Errorf("named files: %s", places)
 	}
 	// The value is known, though no file has its key any more.
@@ -156,10 +163,18 @@ func TestWordsWhereASecretWouldStandAreNone(t *testing.T) {
 			t.Errorf("%s: %d values, %s", text, len(got), places)
 		}
 	}
-	// A state file and an environment file are taken at their word.
-	dir, w := install(t, map[string]string{stateName: `{"PROVISIONER_CLIENT_SECRET": "words only"}`, ".env": "PROVISIONER_CLIENT_SECRET=\"short\"\n"})
-	if got, places := look(t, dir, w); len(got) != 2 || places != "environment:.env:1 state:.entraclaw-state.json:1" {
+	// The state file's key is removed whatever it says. What a placeholder says stands under other keys as well.
+	dir, w := install(t, map[string]string{stateName: `{"PROVISIONER_CLIENT_SECRET": "none"}`, ".env": "PROVISIONER_CLIENT_SECRET=none\nLOG_FORMAT=none\n", "README": "none"})
+	w.Edit = []string{filepath.Join(dir, "README")}
+	got, places := look(t, dir, w)
+	if len(got) != 1 || places != "state:.entraclaw-state.json:1" {
 		t.Errorf("%d values, %s", len(got), places)
+	}
+	if c, err := Purge(t.Context(), w.Env, got, provisioner.EnvFile, ""); err != nil || !c.Unchanged {
+		t.Errorf("%+v %v", c, err)
+	}
+	if _, err := Purge(t.Context(), w.State, got, provisioner.StateFile, ""); err != nil || content(t, w.State) != "{}" {
+		t.Errorf("%s %v", content(t, w.State), err)
 	}
 }
 
@@ -169,11 +184,6 @@ func TestWhatNobodyCouldLookIntoIsNotClean(t *testing.T) {
 		make func(t *testing.T, dir string, w *Where)
 	}{
 		{"a folder that is not there", func(t *testing.T, dir string, w *Where) { w.Also = []string{filepath.Join(dir, "none")} }},
-		{"a link that leads in a circle", func(t *testing.T, dir string, w *Where) {
-			if err := os.Symlink("circle", filepath.Join(dir, "circle")); err != nil {
-				t.Fatal(err)
-			}
-		}},
 		{"a file that nobody lets us read", func(t *testing.T, dir string, w *Where) { put(t, filepath.Join(dir, "closed"), "x", 0) }},
 		{"a folder that nobody lets us read", func(t *testing.T, dir string, w *Where) {
 			if err := os.MkdirAll(filepath.Join(dir, "also", "closed"), 0o700); err != nil {
@@ -190,20 +200,22 @@ func TestWhatNobodyCouldLookIntoIsNotClean(t *testing.T) {
 			c.make(t, dir, &w)
 			if os.Geteuid() == 0 && strings.Contains(c.name, "nobody lets us") {
 				asNobody(t, dir, func() {
-					if _, places, err := Legacy(t.Context(), w, nil); !fault.Is(err, fault.Forbidden) {
+					if _, places, err := Legacy(t.Context(), w, nil, nil); !fault.Is(err, fault.Forbidden) {
 						t.Errorf("%+v %v", places, err)
 					}
 				})
 				return
 			}
-			if _, places, err := Legacy(t.Context(), w, nil); err == nil {
+			if _, places, err := Legacy(t.Context(), w, nil, nil); err == nil {
 				t.Errorf("%+v", places)
 			}
 		})
 	}
 	dir, w := install(t, map[string]string{stateName: legacyState("")})
-	if err := os.Symlink("nowhere", filepath.Join(dir, "dangling")); err != nil {
-		t.Fatal(err)
+	for name, to := range map[string]string{"dangling": "nowhere", "circle": "circle"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, places := look(t, dir, w); places != "state:.entraclaw-state.json:3" {
 		t.Error(places)
@@ -237,8 +249,8 @@ func TestPurgeTakesExactlyTheValue(t *testing.T) {
 		before, after string
 	}{
 		{"the state file loses its key", provisioner.StateFile, legacyState(""), "{\n  \"TENANT_ID\": \"t\",\n  \"AGENT_ID\": \"stays\"\n}\n"},
-		{"and any key with the value", provisioner.StateFile, legacyState(`, "COPY": ` + string(quoted) + `, "ALIKE": "` + legacyValue + `x"`), "{\n  \"TENANT_ID\": \"t\",\n  \"AGENT_ID\": \"stays\", \"ALIKE\": \"" + legacyValue + "x\"\n}\n"},
-		{"but not what is nested", provisioner.StateFile, `{"A": {"B": "` + legacyValue + `"}}`, `{"A": {"B": "` + legacyValue + `"}}`},
+		{"and any key with the value", provisioner.StateFile, legacyState(`, "COPY": ` + string(quoted) + `, "ALIKE": "` + legacyValue + `x"`), "{\n  \"TENANT_ID\": \"t\",\n  \"AGENT_ID\": \"stays\", \"ALIKE\": \"x\"\n}\n"},
+		{"and what is nested or embedded", provisioner.StateFile, `{"A": {"B": "` + legacyValue + `", "C": [1, "x ` + legacyValue + ` y"]}}`, `{"A": {"B": "", "C": [1, "x  y"]}}`},
 		{"the environment file loses the assignment", provisioner.EnvFile, "# c\nA=1\nexport PROVISIONER_CLIENT_SECRET='" + legacyValue + "' # why\nB=2\n", "# c\nA=1\nB=2\n"},
 		{"under whatever name", provisioner.EnvFile, "OTHER=\"" + legacyValue + "\"\nPROVISIONER_CLIENT_SECRET=\n", "PROVISIONER_CLIENT_SECRET=\n"},
 		{"each of several, and not one with another value", provisioner.EnvFile, "S='" + legacyValue + "'\nS=mine\nS=\"" + legacyValue + "-longer\"\n", "S=mine\n"},
@@ -248,7 +260,7 @@ func TestPurgeTakesExactlyTheValue(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(folder(t), "f")
 			put(t, path, c.before, 0o664)
-			change, err := Purge(t.Context(), path, all, c.kind)
+			change, err := Purge(t.Context(), path, all, c.kind, "")
 			if err != nil || content(t, path) != c.after || change.Unchanged != (c.before == c.after) {
 				t.Fatalf("%+v %v\n got %q\nwant %q", change, err, content(t, path), c.after)
 			}
@@ -258,33 +270,186 @@ func TestPurgeTakesExactlyTheValue(t *testing.T) {
 			if text := fmt.Sprintf("%+v", change); strings.Contains(text, "8Q~") {
 				t.Error(text)
 			}
-			if again, err := Purge(t.Context(), path, all, c.kind); err != nil || !again.Unchanged {
+			if again, err := Purge(t.Context(), path, all, c.kind, ""); err != nil || !again.Unchanged {
 				t.Errorf("again: %+v %v", again, err)
 			}
 		})
 	}
 	path := filepath.Join(folder(t), "f")
 	put(t, path, legacyValue, 0o600)
-	if _, err := Purge(t.Context(), path, all, provisioner.Other); !fault.Is(err, fault.Refused) || content(t, path) != legacyValue {
+	if _, err := Purge(t.Context(), path, all, provisioner.Other, ""); !fault.Is(err, fault.Refused) || content(t, path) != legacyValue {
 		t.Errorf("a file that is not ours: %v", err)
 	}
 	put(t, path, "S=a\\\nT="+legacyValue+"\n", 0o600)
-	if _, err := Purge(t.Context(), path, all, provisioner.EnvFile); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "8Q~") {
+	if _, err := Purge(t.Context(), path, all, provisioner.EnvFile, ""); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "8Q~") {
 		t.Errorf("behind a backslash: %v", err)
 	}
-	if c, err := Purge(t.Context(), path+".none", all, provisioner.EnvFile); err != nil || !c.Unchanged {
+	if c, err := Purge(t.Context(), path+".none", all, provisioner.EnvFile, ""); err != nil || !c.Unchanged {
 		t.Errorf("a file that is not there: %+v %v", c, err)
 	}
 }
 
-func TestADiffHidesTheValue(t *testing.T) {
-	path := filepath.Join(folder(t), "f")
-	put(t, path, "one\nsecret: "+legacyValue+"-longer;\r\nthree "+url.QueryEscape(legacyValue)+" "+legacyValue+"\nfour", 0o600)
-	diff, err := PurgeDiff(path, values(legacyValue, legacyValue+"-longer"))
-	if err != nil || diff != "line 2\n-secret: [secret];\n+secret: ;\nline 3\n-three [secret] [secret]\n+three  \n" {
-		t.Errorf("%q %v", diff, err)
+func TestADiffShowsNothingOfTheLines(t *testing.T) {
+	dir, w := install(t, map[string]string{stateName: legacyState(""), "f": "one\nOTHER=hers; secret: " + legacyValue + ";\r\nthree " + url.QueryEscape(legacyValue) + " " + legacyValue + "\nfour"})
+	w.Edit = []string{filepath.Join(dir, "f")}
+	_, places, err := Legacy(t.Context(), w, nil, nil)
+	if err != nil || len(places) != 2 || places[1].Diff != "line 2: 1 occurrence is cut out\nline 3: 2 occurrences are cut out" {
+		t.Errorf("%+v %v", places, err)
 	}
-	if _, err := PurgeDiff(path+".none", nil); !fault.Is(err, fault.NotFound) {
-		t.Error(err)
+}
+
+// escaped is the value with every character as JSON may write it.
+func escaped(value string) string {
+	var b strings.Builder
+	for _, c := range []byte(value) {
+		fmt.Fprintf(&b, `\u%04X`, c)
+	}
+	return b.String()
+}
+
+func utf16(text string) string {
+	b := []byte{0xff, 0xfe}
+	for _, c := range []byte(text) {
+		b = append(b, c, 0)
+	}
+	return string(b)
+}
+
+func TestEverySpellingIsFoundAndCut(t *testing.T) {
+	for name, spelling := range map[string]string{
+		"a tilde as JSON may write it": strings.ReplaceAll(legacyValue, "~", `\u007e`),
+		"a slash as PHP writes it":     strings.ReplaceAll(legacyValue, "/", `\/`),
+		"every character":              escaped(legacyValue),
+		"JSON within JSON":             strings.ReplaceAll(escaped(legacyValue), `\`, `\\`),
+		"some characters of a URL":     strings.ReplaceAll(legacyValue, "~", "%7e"),
+	} {
+		dir, w := install(t, map[string]string{stateName: legacyState(""), "f": "a\n\"" + spelling + "\"\n"})
+		w.Edit = []string{filepath.Join(dir, "f")}
+		got, places := look(t, dir, w)
+		if places != "edit:f:2 state:.entraclaw-state.json:3" {
+			t.Errorf("%s: %s", name, places)
+		}
+		if _, err := Purge(t.Context(), filepath.Join(dir, "f"), got, provisioner.Edit, ""); err != nil || content(t, filepath.Join(dir, "f")) != "a\n\"\"\n" {
+			t.Errorf("%s: %q %v", name, content(t, filepath.Join(dir, "f")), err)
+		}
+		put(t, w.State, strings.Replace(legacyState(""), legacyValue, spelling, 1), 0o600)
+		if _, places := look(t, dir, w); name != "JSON within JSON" && !strings.Contains(name, "URL") && places != "state:.entraclaw-state.json:3" {
+			t.Errorf("%s in the state file: %s", name, places)
+		}
+	}
+	dir, w := install(t, map[string]string{stateName: legacyState(""), "f": utf16("a\nb " + legacyValue + " c\n")})
+	w.Edit = []string{filepath.Join(dir, "f")}
+	got, places := look(t, dir, w)
+	if places != "edit:f:2 state:.entraclaw-state.json:3" {
+		t.Error(places)
+	}
+	if _, err := Purge(t.Context(), w.Edit[0], got, provisioner.Edit, ""); err != nil || content(t, w.Edit[0]) != utf16("a\nb  c\n") {
+		t.Errorf("%q %v", content(t, w.Edit[0]), err)
+	}
+	w.Edit = nil
+	put(t, filepath.Join(dir, "f"), utf16(strings.Repeat("x\n", 1<<20)+legacyValue), 0o600)
+	if _, places := look(t, dir, w); places != fmt.Sprintf("other:f:%d state:.entraclaw-state.json:3", 1<<20+1) {
+		t.Error(places)
+	}
+}
+
+func TestAnotherApplicationsSecretIsLeftAlone(t *testing.T) {
+	const hers = "Hrs8Q~0123456789abcdefghijABCDEFGHIJ"
+	dir, w := install(t, map[string]string{stateName: legacyState(""), ".env": "PROVISIONER_CLIENT_ID=hers\nPROVISIONER_CLIENT_SECRET=" + hers + "\nMINE=" + legacyValue + "\n", "copy": hers})
+	w.Edit = []string{w.Env, filepath.Join(dir, "copy")}
+	got, places := look(t, dir, w)
+	if places != "environment:.env:3 other:.env:2 state:.entraclaw-state.json:3" || len(got) != 1 {
+		t.Errorf("%d values, %s", len(got), places)
+	}
+	if _, err := Purge(t.Context(), w.Env, got, provisioner.EnvFile, ""); err != nil || content(t, w.Env) != "PROVISIONER_CLIENT_ID=hers\nPROVISIONER_CLIENT_SECRET="+hers+"\n" {
+		t.Errorf("%q %v", content(t, w.Env), err)
+	}
+}
+
+func TestProseDoesNotHideTheValue(t *testing.T) {
+	for _, sign := range []string{".", ",", ":", "!", "..."} {
+		dir, w := install(t, map[string]string{stateName: legacyState(""), "f": "PROVISIONER_CLIENT_SECRET=" + legacyValue + sign})
+		if got, places := look(t, dir, w); !slices.Equal(texts(got), []string{legacyValue}) || places != "other:f:1 state:.entraclaw-state.json:3" {
+			t.Errorf("%s: %d values, %s", sign, len(got), places)
+		}
+		put(t, w.State, "{}", 0o600)
+		exact := func(_ context.Context, v secret.Value) (bool, error) { return v.Equal(values(legacyValue)[0]), nil }
+		if got, places, err := Legacy(t.Context(), w, nil, exact); err != nil || !slices.Equal(texts(got), []string{legacyValue}) || len(places) != 1 || places[0].Foreign {
+			t.Errorf("%s without a state file: %d values, %+v %v", sign, len(got), places, err)
+		}
+	}
+	// A value is searched for although another begins with it.
+	all := values(legacyValue, legacyValue+"-longer")
+	dir, w := install(t, map[string]string{"f": legacyValue})
+	if got, places := look(t, dir, w, all...); len(got) != 2 || places != "other:f:1" {
+		t.Errorf("%d values, %s", len(got), places)
+	}
+}
+
+func TestAnEnvironmentFileMayBeNamedToo(t *testing.T) {
+	text := "A=1\nPROVISIONER_CLIENT_SECRET=" + legacyValue + "\n# old " + legacyValue + "\nMULTI=\"a\n" + legacyValue + "\nb\"\n"
+	dir, w := install(t, map[string]string{stateName: legacyState(""), ".env": text})
+	if _, places := look(t, dir, w); places != "environment:.env:2 other:.env:3 state:.entraclaw-state.json:3" {
+		t.Error(places)
+	}
+	w.Edit = []string{w.Env}
+	if _, places := look(t, dir, w); places != "edit:.env:3 environment:.env:2 state:.entraclaw-state.json:3" {
+		t.Error(places)
+	}
+	got, places, err := Legacy(t.Context(), w, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a step that was cut off is carried out again
+		for _, p := range places {
+			if _, err := Purge(t.Context(), p.Path, got, p.Kind, p.SHA256); err != nil {
+				t.Fatalf("%+v: %v", p, err)
+			}
+		}
+	}
+	if content(t, w.Env) != "A=1\n# old \nMULTI=\"a\n\nb\"\n" {
+		t.Errorf("%q", content(t, w.Env))
+	}
+}
+
+func TestWhatWasNotShownIsNotCut(t *testing.T) {
+	dir, w := install(t, map[string]string{stateName: legacyState(""), "f": legacyValue})
+	w.Edit = []string{filepath.Join(dir, "f")}
+	got, places, err := Legacy(t.Context(), w, nil, nil)
+	if err != nil || len(places) != 2 || places[1].SHA256 == "" {
+		t.Fatalf("%+v %v", places, err)
+	}
+	put(t, w.Edit[0], "more "+legacyValue, 0o600)
+	if _, err := Purge(t.Context(), w.Edit[0], got, provisioner.Edit, places[1].SHA256); !fault.Is(err, fault.Conflict) || content(t, w.Edit[0]) != "more "+legacyValue {
+		t.Errorf("%q %v", content(t, w.Edit[0]), err)
+	}
+}
+
+func TestWhatCannotBeChangedIsKnownBefore(t *testing.T) {
+	for _, c := range []struct {
+		name, stuck string
+		make        func(t *testing.T, dir string)
+	}{
+		{"too large", "larger", func(t *testing.T, dir string) {
+			put(t, filepath.Join(dir, "f"), strings.Repeat("x", maxSize)+legacyValue, 0o600)
+		}},
+		{"two names", "hard links", func(t *testing.T, dir string) {
+			if err := os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "..", filepath.Base(dir)+"-second")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		dir, w := install(t, map[string]string{"below/" + stateName: legacyState(""), "below/f": legacyValue})
+		dir = filepath.Join(dir, "below")
+		w.State, w.Env, w.Edit = filepath.Join(dir, stateName), "", []string{filepath.Join(dir, "f")}
+		c.make(t, dir)
+		_, places, err := Legacy(t.Context(), w, nil, nil)
+		if err != nil || len(places) != 2 || !strings.Contains(places[1].Stuck, c.stuck) || places[0].Stuck != "" {
+			t.Errorf("%s: %+v %v", c.name, places, err)
+		}
+	}
+	dir, w := install(t, map[string]string{stateName: legacyState(""), ".env": "A=b\\\nS=" + legacyValue + "\n"})
+	if _, places, err := Legacy(t.Context(), w, nil, nil); err != nil || len(places) != 2 || !strings.Contains(places[1].Stuck, "backslash") {
+		t.Errorf("%s: %+v %v", dir, places, err)
 	}
 }

@@ -81,7 +81,7 @@ func TestAStateFileThatDoesNotReadIsLeftAsItIs(t *testing.T) {
 		if _, err := UpdateState(t.Context(), path, map[string]string{"K": "v"}, nil); !fault.Is(err, fault.Corrupt) || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s is changed: %v", name, err)
 		}
-		if _, err := Purge(t.Context(), path, nil, provisioner.StateFile); !fault.Is(err, fault.Corrupt) {
+		if _, err := Purge(t.Context(), path, nil, provisioner.StateFile, ""); !fault.Is(err, fault.Corrupt) {
 			t.Errorf("%s is purged: %v", name, err)
 		}
 		if content(t, path) != text {

@@ -163,7 +163,7 @@ func resolve(path string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", fault.New(fault.NotFound, "the folder of "+abs+" does not exist", "make it, or name another env_file")
+			return "", fault.New(fault.NotFound, "the folder of "+abs+" does not exist", "make it, or name another file")
 		}
 		if err != nil {
 			return "", unavailable("find "+abs, err)

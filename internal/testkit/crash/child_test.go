@@ -179,9 +179,9 @@ func (f *files) UpdateState(ctx context.Context, path string, set map[string]str
 	return did, err
 }
 
-func (f *files) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (did string, err error) {
+func (f *files) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind, approved string) (did string, err error) {
 	err = f.p.around("file purge "+string(kind), func() error {
-		did, err = f.Files.Purge(ctx, path, values, kind)
+		did, err = f.Files.Purge(ctx, path, values, kind, approved)
 		return err
 	})
 	return did, err

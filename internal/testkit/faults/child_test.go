@@ -193,11 +193,11 @@ func (f *files) UpdateState(ctx context.Context, path string, set map[string]str
 	return f.Files.UpdateState(ctx, path, set, remove)
 }
 
-func (f *files) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (string, error) {
+func (f *files) Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind, approved string) (string, error) {
 	if err := f.d.write(); err != nil {
 		return "", err
 	}
-	return f.Files.Purge(ctx, path, values, kind)
+	return f.Files.Purge(ctx, path, values, kind, approved)
 }
 
 func (f *files) BackUp(ctx context.Context, path, name string) (agent.BackUp, error) {

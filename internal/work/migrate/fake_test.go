@@ -59,6 +59,7 @@ type world struct {
 	holds  map[string][]string // file → values in it
 	kinds  map[string]provisioner.Kind
 	vault  map[string][]string // backup → values in it
+	vouch  func(ours func(context.Context, secret.Value) (bool, error))
 	secret func(n int, v string) (bool, string, error)
 	rec    agent.Record
 
@@ -325,6 +326,9 @@ func (w *world) Legacy(_ context.Context, where migrate.Where) (migrate.Legacy, 
 	if where.State != stateFile || where.Env != envFile {
 		w.Errorf("searched is %+v", where)
 	}
+	if w.vouch != nil && where.Ours != nil {
+		w.vouch(where.Ours)
+	}
 	var values []string
 	for _, path := range slices.Sorted(maps.Keys(w.holds)) {
 		values = append(values, w.holds[path]...)
@@ -332,7 +336,12 @@ func (w *world) Legacy(_ context.Context, where migrate.Where) (migrate.Legacy, 
 			l.Places = append(l.Places, provisioner.Place{Path: path, Kind: w.kinds[path]})
 		}
 	}
-	values = append(values, w.vault[where.BackUp]...)
+	for _, b := range where.BackUps {
+		values = append(values, w.vault[b]...)
+	}
+	for _, v := range where.Known {
+		_ = v.Use(func(b []byte) error { values = append(values, string(b)); return nil })
+	}
 	slices.Sort(values)
 	for _, v := range slices.Compact(values) {
 		l.Values = append(l.Values, secret.New([]byte(v)))
@@ -340,7 +349,7 @@ func (w *world) Legacy(_ context.Context, where migrate.Where) (migrate.Legacy, 
 	return l, nil
 }
 
-func (w *world) Purge(_ context.Context, path string, values []secret.Value, kind provisioner.Kind) (string, error) {
+func (w *world) Purge(_ context.Context, path string, values []secret.Value, kind provisioner.Kind, approved string) (string, error) {
 	if kind != w.kinds[path] {
 		w.Errorf("%s is purged as %s", path, kind)
 	}

@@ -8,6 +8,8 @@ package migrate
 import (
 	"context"
 	"crypto"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -46,11 +48,14 @@ type Keys interface {
 
 // Where says what is searched for the legacy secret.
 type Where struct {
-	State  string   // the state file; its folder and its .bak files are searched too
-	Env    string   // the environment file
-	Also   []string // further files and folders
-	Edit   []string // files that the operator lets us change
-	BackUp string   // our own encrypted backup, which knows the value after the state file does not any more
+	State   string         // the state file; its folder and its .bak files are searched too
+	Env     string         // the environment file
+	Also    []string       // further files and folders
+	Edit    []string       // files that the operator lets us change
+	BackUps []string       // our own encrypted backups, which know the value after the state file does not any more
+	Known   []secret.Value // what this process has found to be the secret before
+	// Ours asks whether a value that another file assigns to the legacy key is a secret of our application; nil where nobody can tell.
+	Ours func(ctx context.Context, v secret.Value) (bool, error)
 }
 
 // Legacy is what the search has found: the values, which cannot be printed, and where they lie.
@@ -66,7 +71,8 @@ type Files interface {
 	UpdateState(ctx context.Context, path string, set map[string]string, remove []string) (did string, err error)
 	// Legacy searches. A folder or file that cannot be read is an error: what nobody could look at is not clean.
 	Legacy(ctx context.Context, w Where) (Legacy, error)
-	Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind) (did string, err error)
+	// Purge takes the values out of a file. approved is the SHA-256 of the content that the operator was shown, for [provisioner.Edit].
+	Purge(ctx context.Context, path string, values []secret.Value, kind provisioner.Kind, approved string) (did string, err error)
 	// BackUp writes an encrypted copy under a name, or finds the one that an earlier try has written.
 	BackUp(ctx context.Context, path, name string) (agent.BackUp, error)
 }
@@ -92,10 +98,38 @@ type Config struct {
 }
 
 // Migrate reads, and holds the handlers.
-type Migrate struct{ Config }
+type Migrate struct {
+	Config
+	mu    sync.Mutex
+	known map[string][]secret.Value // state file → what the search has found; a value that was live at planning is dead afterwards
+}
 
 // New checks nothing: a missing field is a fault of the wiring, found by the first test.
-func New(c Config) *Migrate { return &Migrate{c} }
+func New(c Config) *Migrate { return &Migrate{Config: c, known: map[string][]secret.Value{}} }
+
+// remembered are the values that this process has found for the state file.
+func (m *Migrate) remembered(state string) []secret.Value {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.known[state])
+}
+
+// search searches, with what this process has found before and what unexpired backups know.
+func (m *Migrate) search(ctx context.Context, w Where, rec agent.Record) (Legacy, error) {
+	w.Known = m.remembered(w.State)
+	for _, b := range rec.BackUps {
+		if time.Now().Before(b.Expires) && !slices.Contains(w.BackUps, b.Path) {
+			w.BackUps = append(w.BackUps, b.Path)
+		}
+	}
+	found, err := m.Files.Legacy(ctx, w)
+	if err == nil {
+		m.mu.Lock()
+		m.known[w.State] = slices.Clone(found.Values)
+		m.mu.Unlock()
+	}
+	return found, err
+}
 
 // Handlers are the handlers of the actions that only the Provisioner's plans have.
 func (m *Migrate) Handlers() map[agent.Action]job.Handler {

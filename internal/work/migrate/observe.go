@@ -9,6 +9,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/observe"
 )
@@ -169,16 +170,23 @@ func (m *Migrate) keys(ctx context.Context, rec agent.Record, o *provisioner.Obs
 
 // legacy looks where the secret lies, and asks whether it works. That nobody could tell is said, and not taken for dead.
 func (m *Migrate) legacy(ctx context.Context, w Where, o *provisioner.Observed) error {
-	found, err := m.Files.Legacy(ctx, w)
+	appID := client(o)
+	another := o.File.Tenant != "" && !strings.EqualFold(o.File.Tenant, m.Tenant) // another tenant's secret is not for this login service
+	if appID != "" && !another {
+		w.Ours = func(ctx context.Context, v secret.Value) (bool, error) {
+			works, _, err := m.Secret(ctx, appID, v)
+			return works && err == nil, ctx.Err() // no clear answer vouches for nothing
+		}
+	}
+	found, err := m.search(ctx, w, o.Record)
 	if err != nil {
 		return err
 	}
 	o.Places = found.Places
-	appID := client(o)
 	if len(found.Values) == 0 || appID == "" {
 		return nil
 	}
-	if o.File.Tenant != "" && !strings.EqualFold(o.File.Tenant, m.Tenant) { // another tenant's secret is not for this login service
+	if another {
 		o.Secret = provisioner.SecretUnknown
 		return nil
 	}

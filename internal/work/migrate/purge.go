@@ -11,6 +11,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
+	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/observe"
 )
@@ -76,18 +77,37 @@ func wrongWith(app agent.Application, sp agent.Principal, g agent.Generation) st
 
 // searched is what a step's parameters say of where the secret may lie.
 func searched(c *job.Call) Where {
-	return Where{State: c.With("state"), Env: c.With("env"), Also: lines(c.With("also")), Edit: lines(c.With("edit")), BackUp: c.With("back_up")}
+	return Where{State: c.With("state"), Env: c.With("env"), Also: lines(c.With("also")), Edit: lines(c.With("edit"))}
+}
+
+// again searches as the step says.
+func (m *Migrate) again(ctx context.Context, c *job.Call) (Legacy, error) {
+	rec, err := m.Memory.Agent(ctx, provisioner.Name)
+	if err != nil {
+		return Legacy{}, err
+	}
+	return m.search(ctx, searched(c), rec)
+}
+
+// values are those that the plan was made for, or, in a process that has not made it, those that a search finds. Files are not searched
+// again for each step.
+func (m *Migrate) values(ctx context.Context, c *job.Call) ([]secret.Value, error) {
+	if known := m.remembered(c.With("state")); len(known) > 0 {
+		return known, nil
+	}
+	found, err := m.again(ctx, c)
+	return found.Values, err
 }
 
 // secretDead asks the login service until every value that lies on this machine is refused, three times in a row.
 func (m *Migrate) secretDead() job.Handler {
 	return job.Handler{Looks: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-		found, err := m.Files.Legacy(ctx, searched(c))
+		values, err := m.values(ctx, c)
 		if err != nil {
 			return agent.Result{}, err
 		}
-		r := agent.Result{Evidence: evidence("search for the secret", fmt.Sprintf("%d value(s), %d place(s)", len(found.Values), len(found.Places)))}
-		for i, v := range found.Values {
+		r := agent.Result{Evidence: evidence("search for the secret", fmt.Sprintf("%d value(s)", len(values)))}
+		for i, v := range values {
 			said := ""
 			for range equalAnswers {
 				var works bool
@@ -107,24 +127,26 @@ func (m *Migrate) secretDead() job.Handler {
 
 func (m *Migrate) purge() job.Handler {
 	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-		found, err := m.Files.Legacy(ctx, searched(c))
+		values, err := m.values(ctx, c)
 		if err != nil {
 			return agent.Result{}, err
 		}
-		did, err := m.Files.Purge(ctx, c.With("file"), found.Values, provisioner.Kind(c.With("kind")))
+		did, err := m.Files.Purge(ctx, c.With("file"), values, provisioner.Kind(c.With("kind")), c.With("sha256"))
 		return agent.Result{Detail: did, Facts: map[string]string{"purged:" + c.Step.ID: c.With("file")}, Evidence: evidence("write "+c.With("file"), did)}, err
 	}}
 }
 
 func (m *Migrate) scan() job.Handler {
 	return job.Handler{Looks: true, Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-		found, err := m.Files.Legacy(ctx, searched(c))
+		found, err := m.again(ctx, c)
 		if err != nil {
 			return agent.Result{}, err
 		}
 		var left []string
 		for _, p := range found.Places {
-			left = append(left, p.Path)
+			if !slices.Contains(left, p.Path) {
+				left = append(left, p.Path)
+			}
 		}
 		r := agent.Result{Detail: "nothing found", Facts: map[string]string{provisioner.FactLeft: strings.Join(left, "\n")}, Evidence: evidence("search for the secret", fmt.Sprintf("%d place(s)", len(left)))}
 		if len(left) > 0 {

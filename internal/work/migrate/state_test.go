@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"context"
 	"encoding/pem"
 	"errors"
 	"maps"
@@ -238,8 +239,8 @@ func TestAPurgeEndsAlikeWhereverItIsKilled(t *testing.T) {
 		w := newWorld(t)
 		w.holds = map[string][]string{stateFile: {canary}, envFile: {canary, "someone else's"}, stateFile + ".bak": {canary}}
 		w.kinds = map[string]provisioner.Kind{stateFile: provisioner.StateFile, envFile: provisioner.EnvFile}
-		w.vault["/b/run.age"] = []string{canary}
-		return w, agent.Step{ID: "purge-1", Action: provisioner.PurgeSecret, With: where(map[string]string{"file": stateFile, "kind": "state", "back_up": "/b/run.age"})}
+		w.vault["/b/run.age"], w.rec.BackUps = []string{canary}, []agent.BackUp{{Path: "/b/run.age", Expires: time.Now().Add(time.Hour)}}
+		return w, agent.Step{ID: "purge-1", Action: provisioner.PurgeSecret, With: where(map[string]string{"file": stateFile, "kind": "state"})}
 	}, nil, func(t *testing.T, w *world) {
 		if len(w.holds[stateFile]) != 0 || len(w.holds[envFile]) != 2 || len(w.holds[stateFile+".bak"]) != 1 {
 			t.Errorf("%v", w.holds)
@@ -250,9 +251,9 @@ func TestAPurgeEndsAlikeWhereverItIsKilled(t *testing.T) {
 func TestTheScanKnowsTheValueFromTheBackUp(t *testing.T) {
 	w := newWorld(t)
 	w.vault["/b/run.age"] = []string{canary}
-	w.facts[provisioner.FactBackUp] = "/b/run.age"
+	w.rec.BackUps = []agent.BackUp{{Path: "/b/run.age", Expires: time.Now().Add(time.Hour)}}
 	w.holds["/w/notes"], w.kinds["/w/notes"] = []string{canary}, provisioner.Other
-	step := agent.Step{ID: "scan", Action: provisioner.ScanSecret, With: where(map[string]string{"also": "/x\n/y", "edit": "/z", "back_up": "$" + provisioner.FactBackUp})}
+	step := agent.Step{ID: "scan", Action: provisioner.ScanSecret, With: where(map[string]string{"also": "/x\n/y", "edit": "/z"})}
 	r, err := w.do(step)
 	if err != nil || r.Facts[provisioner.FactLeft] != "/w/notes" || !strings.HasPrefix(r.Detail, "1 place") {
 		t.Errorf("%+v %v", r, err)
@@ -448,5 +449,59 @@ func TestObservationsThatDecide(t *testing.T) {
 	o, err := w.observe(migrate.Ask{Alone: true, Permissions: true})
 	if err != nil || o.Application != nil || w.count["application"]+w.count["principal"]+w.count["namesakes"]+w.count["roles"] > 0 || o.Keys[new] != agent.KeyPresent {
 		t.Errorf("alone: %+v %v, calls %v", o, err, w.calls)
+	}
+}
+
+func TestASearchKnowsWhatBackUpsAndThisProcessKnow(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	w.vault["/b/1.age"], w.vault["/b/2.age"] = []string{canary}, []string{"expired-" + canary}
+	w.rec.BackUps = []agent.BackUp{{Path: "/b/1.age", Expires: now.Add(time.Hour)}, {Path: "/b/2.age", Expires: now}}
+	w.secret = func(_ int, v string) (bool, string, error) {
+		if v != canary {
+			t.Errorf("asked is %q", v)
+		}
+		return false, "AADSTS7000215", nil
+	}
+	ask := migrate.Ask{StateFile: stateFile, Where: migrate.Where{State: stateFile, Env: envFile}, Secret: true}
+	o, err := w.m.Observe(t.Context(), w.spec, w.rec, ask)
+	if err != nil || o.Secret != provisioner.SecretDead || w.count["secret"] != 1 {
+		t.Errorf("%v %s, asked %d times", err, o.Secret, w.count["secret"])
+	}
+	// What was found at planning is what the steps act on, and they do not search again.
+	w.rec.BackUps, w.holds[envFile], w.kinds[envFile] = nil, []string{canary}, provisioner.EnvFile
+	searches := w.count["legacy"]
+	for _, s := range []agent.Step{{ID: "dead", Action: provisioner.SecretDeadProof, With: where(nil)}, {ID: "purge-1", Action: provisioner.PurgeSecret, With: where(map[string]string{"file": envFile, "kind": "environment"})}} {
+		if _, err := w.do(s); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(w.holds[envFile]) != 0 || w.count["legacy"] != searches {
+		t.Errorf("%v, %d searches", w.holds, w.count["legacy"]-searches)
+	}
+}
+
+func TestOnlyTheLoginServiceVouchesForAFoundValue(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		say  func() (bool, string, error)
+		want bool
+	}{
+		{"it works", func() (bool, string, error) { return true, "", nil }, true},
+		{"it is refused", func() (bool, string, error) { return false, "AADSTS7000215", nil }, false},
+		{"there is no clear answer", func() (bool, string, error) { return false, "", fault.Newf(fault.Unavailable, "away") }, false},
+	} {
+		w := newWorld(t)
+		w.secret = func(int, string) (bool, string, error) { return c.say() }
+		asked := false
+		w.vouch = func(ours func(context.Context, secret.Value) (bool, error)) {
+			asked = true
+			if yes, err := ours(t.Context(), secret.New([]byte(canary))); err != nil || yes != c.want {
+				t.Errorf("%s: %v %v", c.name, yes, err)
+			}
+		}
+		if _, err := w.m.Observe(t.Context(), w.spec, w.rec, migrate.Ask{StateFile: stateFile, Where: migrate.Where{State: stateFile, Env: envFile}, Secret: true}); err != nil || !asked {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
