@@ -49,10 +49,19 @@ func (a *App) provisionerParts(p *place, t api.Target, w outside, base provision
 		}
 		m := migrate.New(migrate.Config{
 			Graph: w.graph, Keys: slotKeys{keys, slots}, Files: files, Secret: w.legacy, Memory: base.Memory, Tenant: p.tenant,
-			Default: secret.Ref{Backend: "keychain", Store: provisioner.Service, Name: p.tenant}, Settle: p.settle,
+			Default: usualSlot(p), Settle: p.settle,
 		})
 		return &control.ProvisionerParts{Provision: provision.New(cfg), Migrate: m, Verify: verifier(p, w, m.Keys, files), Files: func(r api.ProvisionerRequest) (migrate.Where, error) { return a.whereLegacy(p, r) }}, nil
 	}
+}
+
+// usualSlot is the entry that a reader of the state file takes for granted, so that the file need not name it. On the local cloud there is none:
+// its keystore is a folder of the run.
+func usualSlot(p *place) secret.Ref {
+	if p.cloud == agent.Local {
+		return secret.Ref{}
+	}
+	return secret.Ref{Backend: "keychain", Store: provisioner.Service, Name: p.tenant}
 }
 
 // slotKeys is the Provisioner's keystore with the powers that only its plans need. What a test stands in front of stays in front.

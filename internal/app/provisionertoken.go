@@ -62,10 +62,14 @@ func (a *App) provisionerToken(ctx context.Context, r provisionerToken) (api.Tok
 	}
 	defer p.close()
 	name := cmp.Or(r.target.Keystore, p.spec.Provisioner.Keystore, "auto")
-	if ref, err := secret.ParseRef(f.Keystore); err == nil && r.target.Keystore == "" && f.Keystore != "" && ref.Backend == "age" {
-		name = "age:" + ref.Store
-		if filepath.Clean(ref.Store) == a.localKeys(p) {
-			name = "auto"
+	if ref, err := secret.ParseRef(f.Keystore); err == nil && r.target.Keystore == "" {
+		switch ref.Backend {
+		case "age":
+			if name = "age:" + ref.Store; filepath.Clean(ref.Store) == a.localKeys(p) {
+				name = "auto"
+			}
+		case "keychain":
+			name = "keychain"
 		}
 	}
 	slots, err := a.provisionerKeys(p, name, r.target.AgeIdentity)
