@@ -25,8 +25,8 @@ func own(fs.FileInfo) bool { return true }
 // trusted is always true: folders are their owner's own here.
 func trusted(fs.FileInfo) bool { return true }
 
-// writable is true: that a folder cannot be written shows when it is.
-func writable(string) bool { return true }
+// writable is nil: that a folder cannot be written shows when it is.
+func writable(string) error { return nil }
 
 // mounted is false: a file cannot be a mount point here.
 func mounted(string) bool { return false }

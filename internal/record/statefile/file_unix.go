@@ -66,10 +66,10 @@ func trusted(info fs.FileInfo) bool {
 	return ok && (st.Uid == 0 || own(info))
 }
 
-// writable tells whether the caller may make files in the folder.
-func writable(dir string) bool {
+// writable is why the caller may make no files in the folder; nil if he may.
+func writable(dir string) error {
 	const write = 2 // W_OK
-	return syscall.Access(dir, write) == nil
+	return syscall.Access(dir, write)
 }
 
 // mounted tells whether something is mounted at that very path, where the system says so: a file that is a mount point cannot be

@@ -182,8 +182,9 @@ func (f file) stuck(err error) string {
 		return fmt.Sprintf("it has %d names (hard links)", names(info))
 	case mounted(f.path):
 		return "it is a mount point"
-	case !writable(filepath.Dir(f.path)):
-		return "its folder cannot be written"
+	}
+	if err := writable(filepath.Dir(f.path)); err != nil {
+		return "its folder cannot be written: " + err.Error()
 	}
 	return ""
 }
