@@ -78,6 +78,7 @@ type errand struct {
 	requests int
 	report   api.ProvisionerReport
 	seen     provisioner.Observed
+	finished bool // the run has come to its end: what is left to say about it is no reason to take it back
 }
 
 func (w *errand) action() string { return "provisioner " + string(w.req.Verb) }
@@ -364,7 +365,7 @@ func (w *errand) carryOut(ctx context.Context, plan agent.Plan) error {
 // unlessDeleted takes a migration that has failed back, unless it has begun to delete: then the only way is forward. One that a person has
 // interrupted, or that has nothing more to do than to be looked after (a place left over), is left as it is.
 func (w *errand) unlessDeleted(ctx context.Context, run agent.Run, err error) error {
-	if errors.Is(err, job.ErrInterrupted) || ctx.Err() != nil {
+	if w.finished || errors.Is(err, job.ErrInterrupted) || ctx.Err() != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -432,6 +433,7 @@ func (w *errand) run(ctx context.Context, run agent.Run, start bool) error {
 	if err := w.c.Journal.Finish(ctx, run.ID, agent.RunDone); err != nil {
 		return err
 	}
+	w.finished = true
 	if m := w.report.Migrated; m != nil && len(m.Places) > 0 {
 		return fault.New(fault.Stopped, fmt.Sprintf("the secret is still in %d place(s) on this machine", len(m.Places)), "look at each, then run leastkey provisioner migrate again with --edit FILE; the secret itself is dead")
 	}

@@ -76,6 +76,10 @@ func (w *errand) find(outcome finding.Outcome, id, question, detail, remedy stri
 func (w *errand) credentials(rec agent.Record) {
 	if len(w.seen.Places) > 0 {
 		for _, p := range w.seen.Places {
+			if p.Foreign {
+				w.find(finding.Warn, "secret-elsewhere", "is no secret on disk?", p.Path+": "+p.Why, "if it is an old secret of this application, remove it by hand; another application's stays")
+				continue
+			}
 			w.find(finding.Fail, "secret-on-disk", "is no secret on disk?", p.Path+" holds the secret, which is "+string(w.seen.Secret), "leastkey provisioner migrate")
 		}
 	}

@@ -27,10 +27,12 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 		return p.plan
 	}
 	passwords := p.passwords()
-	dirty := passwords+len(o.Places) > 0
+	places := slices.DeleteFunc(slices.Clone(o.Places), func(place Place) bool { return place.Foreign })
+	dirty := passwords+len(places) > 0
 	g, why := p.active()
 	slot := p.usableSlot()
 	p.holders(passwords)
+	p.foreign()
 	p.expiry()
 	stale := g != nil && o.File.Exists && !p.unchanged(g) // a state file from a backup, perhaps: readers would find no certificate of the key
 	if !dirty && (g != nil || slot) && !stale {
@@ -47,6 +49,16 @@ func MigratePlan(s agent.Spec, o Observed, opt Options) agent.Plan {
 	p.readBack()
 	p.purge()
 	return p.plan
+}
+
+// foreign names what is kept under the legacy key and is not known to be this application's: nothing is done to it, and it is not what a
+// migration is about.
+func (p *planner) foreign() {
+	for _, place := range p.seen.Places {
+		if place.Foreign {
+			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+": "+place.Why, "if it is an old secret of this application, remove it by hand; another application's stays")
+		}
+	}
 }
 
 // stuck stops a plan that would remove the passwords and then could not take the secret off this machine, or could never find it again.
@@ -225,8 +237,7 @@ func (p *planner) purge() {
 		if place.Kind == Edit {
 			p.find(finding.Warn, "edit", "what is changed in "+place.Path+"?", place.Diff, "")
 		}
-		if place.Kind == Other && place.Foreign {
-			p.find(finding.Warn, "secret-elsewhere", "is the secret anywhere else on this machine?", where(place)+": "+place.Why, "if it is an old secret of this application, remove it by hand; another application's stays")
+		if place.Foreign {
 			continue
 		}
 		if place.Kind == Other {

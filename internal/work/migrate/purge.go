@@ -144,7 +144,7 @@ func (m *Migrate) scan() job.Handler {
 		}
 		var left []string
 		for _, p := range found.Places {
-			if !slices.Contains(left, p.Path) {
+			if !p.Foreign && !slices.Contains(left, p.Path) {
 				left = append(left, p.Path)
 			}
 		}
