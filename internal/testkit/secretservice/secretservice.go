@@ -98,10 +98,27 @@ func Start(t testing.TB) *Service {
 		}
 	}
 	s.conn.RemoveSignal(owned)
-	if p := s.defaultCollection(t); p == "/" {
-		t.Fatal("gnome-keyring-daemon made no default keyring")
-	}
+	s.awaitDefault(ctx, t)
 	return s
+}
+
+// awaitDefault waits until the default keyring is there: the daemon takes its name before it has made everything that goes under it.
+func (s *Service) awaitDefault(ctx context.Context, t testing.TB) {
+	t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		var p dbus.ObjectPath
+		err := s.conn.Object(name, path).CallWithContext(ctx, "org.freedesktop.Secret.Service.ReadAlias", 0, "default").Store(&p)
+		if err == nil && p != "/" {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("gnome-keyring-daemon made no default keyring: %v", err)
+		}
+	}
 }
 
 // busConfig knows no service files: nothing on this bus can start a program.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -189,8 +190,32 @@ func (v secretService) connect(ctx context.Context) (*conversation, error) {
 // close ends the connection, and with it the session that open began.
 func (c *conversation) close() { _ = c.bus.Close() }
 
+// call asks again while the service says that it has no such method or object: gnome-keyring takes its objects off the bus for a moment
+// when several clients come and go at once (seen 2026-11, version 42), and what it does not know it has not done.
 func (c *conversation) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	return c.bus.Object(ssName, path).CallWithContext(c.ctx, method, 0, args...)
+	for n := 0; ; n++ {
+		done := c.bus.Object(ssName, path).CallWithContext(c.ctx, method, 0, args...)
+		answer, ok := errors.AsType[dbus.Error](done.Err)
+		gone := ok && (answer.Name == "org.freedesktop.DBus.Error.UnknownMethod" || answer.Name == "org.freedesktop.DBus.Error.UnknownObject")
+		if !gone || !c.pause(n) {
+			return done
+		}
+	}
+}
+
+// pause waits before the next of a few tries, two seconds in all; false if it was the last, or the caller has gone.
+func (c *conversation) pause(n int) bool {
+	if n >= 20 {
+		return false
+	}
+	t := time.NewTimer(100 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
 }
 
 func (c *conversation) property(path dbus.ObjectPath, iface, name string, into any) error {
@@ -242,8 +267,13 @@ func (c *conversation) find(service, account string) (dbus.ObjectPath, error) {
 // collection is the one that new entries go to: the default one, unlocked, and not the one that is lost at logout.
 func (c *conversation) collection() (dbus.ObjectPath, error) {
 	var path dbus.ObjectPath
-	if err := c.call(ssPath, ssService+".ReadAlias", "default").Store(&path); err != nil {
-		return "", c.fault("find default keychain", err)
+	for n := 0; ; n++ { // the alias goes with the objects
+		if err := c.call(ssPath, ssService+".ReadAlias", "default").Store(&path); err != nil {
+			return "", c.fault("find default keychain", err)
+		}
+		if path != nowhere || n >= 5 || !c.pause(n) {
+			break
+		}
 	}
 	if path == nowhere || path == ssSession {
 		return "", fault.New(fault.Unavailable, "the Secret Service has no default keychain that lasts",
