@@ -20,36 +20,7 @@ func (s *Store) Replace(ctx context.Context, name string, key crypto.Signer) err
 	if err != nil {
 		return err
 	}
-	op := "replace " + s.Ref(name).String()
-	if err := ctx.Err(); err != nil {
-		return keystore.Interrupted(op, err)
-	}
-	if err := s.makeDir(); err != nil {
-		return because(op, err)
-	}
-	unlock, err := keystore.Lock(ctx, s.lock)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := s.sweep(); err != nil {
-		return err
-	}
-	keys, err := s.unlocked(ctx, true)
-	if err != nil {
-		return because(op, err)
-	}
-	if err := s.provePassphrase(keys); err != nil {
-		return because(op, err)
-	}
-	ciphertext, err := encrypt(keys, encoded)
-	if err != nil {
-		return because(op, err)
-	}
-	if err := ctx.Err(); err != nil {
-		return keystore.Interrupted(op, err)
-	}
-	return s.replace(op, file, ciphertext, func(file string) error { return s.readBack(file, keys, encoded) })
+	return s.put(ctx, "replace "+s.Ref(name).String(), file, encoded, func(file string, keys *keyring) error { return s.readBack(file, keys, encoded) })
 }
 
 // Certificate is never there: this store keeps keys alone.

@@ -29,7 +29,18 @@ func (s *Store) PutSecret(ctx context.Context, name string, v secret.Value) erro
 	if err != nil {
 		return err
 	}
-	op := "put " + ref.String()
+	framed := frame(name, own)
+	return s.put(ctx, "put "+ref.String(), file, framed, func(file string, keys *keyring) error {
+		got, err := decryptFile(file, keys)
+		if err != nil {
+			return err
+		}
+		return keystore.SameSecret(got, framed)
+	})
+}
+
+// put encrypts plain into file, under the store's lock, in place of what is there. prove opens what was written before it gets the name.
+func (s *Store) put(ctx context.Context, op, file string, plain secret.Value, prove func(file string, keys *keyring) error) error {
 	if err := ctx.Err(); err != nil {
 		return keystore.Interrupted(op, err)
 	}
@@ -51,21 +62,14 @@ func (s *Store) PutSecret(ctx context.Context, name string, v secret.Value) erro
 	if err := s.provePassphrase(keys); err != nil {
 		return because(op, err)
 	}
-	framed := frame(name, own)
-	ciphertext, err := encrypt(keys, framed)
+	ciphertext, err := encrypt(keys, plain)
 	if err != nil {
 		return because(op, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return keystore.Interrupted(op, err)
 	}
-	return s.replace(op, file, ciphertext, func(file string) error {
-		got, err := decryptFile(file, keys)
-		if err != nil {
-			return err
-		}
-		return keystore.SameSecret(got, framed)
-	})
+	return s.replace(op, file, ciphertext, func(file string) error { return prove(file, keys) })
 }
 
 // replace puts content under the name of file once prove has opened it under another. The caller holds the lock.
