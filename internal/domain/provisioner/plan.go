@@ -3,7 +3,6 @@ package provisioner
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +20,6 @@ type Options struct {
 	OthersAccept bool   // migrate: its other holders know that it stops working now
 	NoBackUp     bool   // migrate: no encrypted backup of the state file
 	SHA256       string // retire: which certificate
-	Days         int    // lifetime of a new certificate; 0 is 365
 	Overlap      time.Duration
 	EnvFile      string   // migrate: absolute path of the environment file that may hold the secret
 	Also         []string // migrate: further places that are searched
@@ -158,12 +156,8 @@ func (p *planner) clientID() string {
 
 // key adds a new generation: made, registered, proved by several logins and moved into the active slot. reason is why.
 func (p *planner) key(reason, via string, roles []string) {
-	days := p.opt.Days
-	if days == 0 {
-		days = 365
-	}
 	p.step(agent.Step{ID: stepKey, Action: agent.MintKey, Plane: agent.Here, Title: "make its key in the keystore", Why: reason,
-		With: map[string]string{"days": strconv.Itoa(days), "bits": "2048", "common_name": CommonName, "organization": Organization}, After: p.after(stepBackUp)})
+		With: map[string]string{"days": "365", "bits": "2048", "common_name": CommonName, "organization": Organization}, After: p.after(stepBackUp)})
 	with := map[string]string{"application": "$application", "app_id": "$app_id", "generation": "$generation", "via": via}
 	if p.seen.Application != nil {
 		with["expected"] = p.expected()
