@@ -58,7 +58,9 @@ type change struct {
 }
 
 func (d *Door) change(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
-	c := &change{Door: d, req: r, events: events, began: time.Now(), requests: d.c.Requests()}
+	own := *d
+	own.c.Provision = d.c.Provision.Clone() // what is set for this change is no business of one beside it
+	c := &change{Door: &own, req: r, events: events, began: time.Now(), requests: d.c.Requests()}
 	a, err := c.subject(ctx)
 	if err != nil {
 		asked := r.Agent

@@ -90,6 +90,16 @@ type Door struct{ c Config }
 // New opens the door.
 func New(c Config) *Door { return &Door{c} }
 
+// As is the door for somebody else: an admin token's name instead of the person of the operating system. The operator stays.
+func (d *Door) As(actor string) *Door {
+	c := d.c
+	c.Actor = actor
+	return &Door{c}
+}
+
+// Spec is what is wanted, or why there is none.
+func (d *Door) Spec() (agent.Spec, error) { return d.c.Spec, d.c.SpecError }
+
 // Target says where the door leads.
 func (d *Door) Target() api.Resolved { return d.c.Where }
 

@@ -20,7 +20,8 @@ type Record struct {
 	ApplicationID string       `json:"application_object_id,omitempty"` // object id
 	AppID         string       `json:"app_id,omitempty"`                // client id
 	PrincipalID   string       `json:"principal_id,omitempty"`
-	CreatedBy     string       `json:"created_by,omitempty"` // object id of the operator who created it
+	ResourceID    string       `json:"resource_id,omitempty"` // ARM id of a managed identity, which has no application
+	CreatedBy     string       `json:"created_by,omitempty"`  // object id of the operator who created it
 	Adopted       bool         `json:"adopted,omitempty"`
 	Subscription  string       `json:"subscription,omitempty"`
 	Generations   []Generation `json:"generations,omitempty"` // oldest first
@@ -86,28 +87,29 @@ func (r Record) Blank() bool {
 	return !r.Provisioned() && len(r.Generations) == 0 && len(r.Assignments) == 0 && r.EnvFile == ""
 }
 
-// Provisioned tells whether an application of this agent is recorded.
-func (r Record) Provisioned() bool { return r.ApplicationID != "" }
+// Provisioned tells whether an application or a managed identity of this agent is recorded.
+func (r Record) Provisioned() bool { return r.ApplicationID != "" || r.ResourceID != "" }
 
 // Observed is what was found, all of it read in one go. A pointer that is nil means that the service answered "not there"; a lookup
 // that failed is an error of the observation, never a nil here.
 type Observed struct {
-	Record      Record              `json:"record"`
-	GroupExists bool                `json:"group_exists"`
-	Vault       *Vault              `json:"vault,omitempty"` // nil also if the spec has none
-	PoolExists  bool                `json:"pool_exists"`
-	SafetyFound bool                `json:"safety_found"`
-	Application *Application        `json:"application,omitempty"`  // the recorded one
-	Principal   *Principal          `json:"principal,omitempty"`    // the recorded application's
-	Namesakes   []Namesake          `json:"namesakes,omitempty"`    // other applications of the display name
-	Assignments []Assignment        `json:"assignments,omitempty"`  // all of the principal that could be read
-	Readable    []string            `json:"readable,omitempty"`     // the scopes whose assignments could be read: "exactly" is said of these only
-	Unread      []string            `json:"unread,omitempty"`       // scopes of recorded assignments that could not be read: nothing is known of those
-	AzureUnread bool                `json:"azure_unread,omitempty"` // the caller may read nothing in Azure and does the Graph half: of what lies there nothing is known
-	Keys        map[string]KeyState `json:"keys,omitempty"`         // generation id → what the keystore answered
-	Env         map[string]string   `json:"env,omitempty"`          // our keys as the environment file has them
-	EnvPath     string              `json:"env_path,omitempty"`     // absolute path of the environment file that was read
-	Now         time.Time           `json:"-"`
+	Record      Record                `json:"record"`
+	GroupExists bool                  `json:"group_exists"`
+	Vault       *Vault                `json:"vault,omitempty"` // nil also if the spec has none
+	PoolExists  bool                  `json:"pool_exists"`
+	SafetyFound bool                  `json:"safety_found"`
+	Application *Application          `json:"application,omitempty"`  // the recorded one
+	Identity    *UserAssignedIdentity `json:"identity,omitempty"`     // the managed identity of the spec's name, recorded or not
+	Principal   *Principal            `json:"principal,omitempty"`    // the recorded application's
+	Namesakes   []Namesake            `json:"namesakes,omitempty"`    // other applications of the display name
+	Assignments []Assignment          `json:"assignments,omitempty"`  // all of the principal that could be read
+	Readable    []string              `json:"readable,omitempty"`     // the scopes whose assignments could be read: "exactly" is said of these only
+	Unread      []string              `json:"unread,omitempty"`       // scopes of recorded assignments that could not be read: nothing is known of those
+	AzureUnread bool                  `json:"azure_unread,omitempty"` // the caller may read nothing in Azure and does the Graph half: of what lies there nothing is known
+	Keys        map[string]KeyState   `json:"keys,omitempty"`         // generation id → what the keystore answered
+	Env         map[string]string     `json:"env,omitempty"`          // our keys as the environment file has them
+	EnvPath     string                `json:"env_path,omitempty"`     // absolute path of the environment file that was read
+	Now         time.Time             `json:"-"`
 }
 
 // sorted is the observation with its lists in a fixed order: services answer in any, and the same world must give the same plan.
@@ -194,6 +196,19 @@ type FederatedCredential struct {
 	Name    string `json:"name"`
 	Issuer  string `json:"issuer"`
 	Subject string `json:"subject"`
+	// Audiences is what Graph and ARM show; Entra takes exactly one.
+	Audiences []string `json:"audiences,omitempty"`
+}
+
+// UserAssignedIdentity is a user-assigned managed identity as ARM shows it.
+type UserAssignedIdentity struct {
+	ID          string                `json:"id"` // ARM id
+	Name        string                `json:"name"`
+	Location    string                `json:"location"`
+	TenantID    string                `json:"tenant_id"`
+	ClientID    string                `json:"client_id"`
+	PrincipalID string                `json:"principal_id"` // object id of its service principal
+	Federated   []FederatedCredential `json:"federated,omitempty"`
 }
 
 // Owner is an owner of an application.

@@ -130,6 +130,11 @@ func (s Spec) SafetyID(a *Agent) string {
 	return s.resource(safetyProvider, safetyType, a.ContentSafety)
 }
 
+// IdentityID is the ARM id of the agent's managed identity: its name with -mi behind it, in the spec's resource group.
+func (s Spec) IdentityID(a *Agent) string {
+	return s.resource("Microsoft.ManagedIdentity", "userAssignedIdentities", strings.TrimSuffix(a.Name, "-mi")+"-mi")
+}
+
 func (s Spec) resource(provider, kind, nameOrID string) string {
 	if nameOrID == "" {
 		return ""

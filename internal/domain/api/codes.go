@@ -53,3 +53,10 @@ func ExitCode(err error) int {
 	}
 	return ExitFailed
 }
+
+// ProblemOf is an error as it is told over HTTP.
+func ProblemOf(err error) Problem {
+	code := fault.CodeOf(err)
+	status := HTTPStatus(code)
+	return Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error(), Hint: fault.Hint(err), Code: string(code)}
+}

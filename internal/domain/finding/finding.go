@@ -15,7 +15,29 @@ const (
 	Unknown Outcome = "unknown"
 )
 
-// Finding is a question, its outcome and what it rests on.
+// Category is what a check of the preflight is about.
+type Category string
+
+// The categories.
+const (
+	Identity Category = "identity"
+	RBAC     Category = "rbac"
+	Secrets  Category = "secrets"
+)
+
+// Severity is how much a failure matters.
+type Severity string
+
+// The severities, the worst first.
+const (
+	Critical Severity = "critical" // somebody else can act as the agent, or the agent as somebody else
+	High     Severity = "high"
+	Medium   Severity = "medium"
+	Low      Severity = "low"
+)
+
+// Finding is a question, its outcome and what it rests on. The fields from Name to Docs are those of the preflight; elsewhere they are
+// empty.
 type Finding struct {
 	ID       string     `json:"id"`       // stable, such as foreign-certificate
 	Question string     `json:"question"` // in plain words
@@ -23,6 +45,13 @@ type Finding struct {
 	Detail   string     `json:"detail"`
 	Remedy   string     `json:"remedy,omitempty"` // what to do, with the command
 	Evidence []Evidence `json:"evidence,omitempty"`
+
+	Name     string   `json:"name,omitempty"` // short title
+	Category Category `json:"category,omitempty"`
+	Severity Severity `json:"severity,omitempty"`
+	Required bool     `json:"required,omitempty"` // unknown is not good enough
+	Cause    string   `json:"cause,omitempty"`    // of a skip: the id of the check whose answer was missing
+	Docs     string   `json:"docs,omitempty"`     // anchor in the documentation
 }
 
 // Evidence is one thing asked and what came back, redacted.
@@ -32,6 +61,7 @@ type Evidence struct {
 	Status int           `json:"status,omitempty"` // HTTP
 	At     time.Time     `json:"at"`
 	Took   time.Duration `json:"took_ns,omitempty"`
+	Digest string        `json:"body_sha256,omitempty"` // of the whole answer, in hex; "" where it was a secret or nothing
 }
 
 // Failed tells whether any finding fails.
@@ -42,4 +72,15 @@ func Failed(all []Finding) bool {
 		}
 	}
 	return false
+}
+
+// Green tells whether findings of a preflight may pass for good: none fails, and none that is required is unknown or was not asked because
+// the answer of another check was missing.
+func Green(all []Finding) bool {
+	for _, f := range all {
+		if f.Outcome == Fail || f.Required && (f.Outcome == Unknown || f.Outcome == Skip && f.Cause != "") {
+			return false
+		}
+	}
+	return true
 }

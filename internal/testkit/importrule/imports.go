@@ -38,6 +38,9 @@ type Home struct {
 // docs/design first.
 func Homes() []Home {
 	return []Home{
+		{"github.com/danielgtaylor/huma", []string{"front/httpapi"}, "one face speaks HTTP"},
+		{"github.com/prometheus/client_golang", []string{"front/httpapi"}, "metrics are the server's"},
+		{"go.opentelemetry.io/otel", []string{"app", "front/httpapi"}, "outside calls are traced where they are plugged in"},
 		{"filippo.io/age", []string{"app", "record/statefile", "world/keystore/agefile"}, "one package encrypts keys, one backups; app gives the second its identity"},
 		{"github.com/Azure/azure-sdk-for-go", []string{"world"}, "wire types and SDK errors stop in world"},
 		{"github.com/AzureAD/microsoft-authentication-library-for-go", []string{"world/token"}, "one package asks for tokens"},

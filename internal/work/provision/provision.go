@@ -115,6 +115,12 @@ type Provision struct{ Config }
 // New checks nothing: a missing field is a fault of the wiring, found by the first test.
 func New(c Config) *Provision { return &Provision{c} }
 
+// Clone is a copy, so that changes side by side can each have their own operator.
+func (p *Provision) Clone() *Provision {
+	c := *p
+	return &c
+}
+
 // Handlers are the handlers of every action.
 func (p *Provision) Handlers() map[agent.Action]job.Handler {
 	return map[agent.Action]job.Handler{
