@@ -10,6 +10,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/outline"
 )
 
 // approval shows a plan and collects the consent that it needs.
@@ -40,7 +41,7 @@ func (a *approval) decide(ans api.PlanAnswer) (bool, error) {
 		if ans.Open != nil {
 			a.c.err.open(*ans.Open)
 		}
-		a.c.err.line("plan %s: %s", api.ShortDigest(ans.Digest), count(ans.Plan.Steps))
+		a.c.err.line("plan %s: %s", api.ShortDigest(ans.Digest), outline.Count(ans.Plan.Steps))
 		return true, nil
 	}
 	if ans.Adopts != nil {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
-	"github.com/leastkey/leastkey/internal/domain/provisioner"
+	"github.com/leastkey/leastkey/internal/domain/outline"
 )
 
 // effect is what a step does to the world, as a mark and a word: never the mark or its colour alone.
@@ -14,39 +14,11 @@ type effect struct {
 	style      style
 }
 
-// effectOf classifies a step. An action that this version does not know is shown as the worse of what it can be.
+// effectOf is the effect of a step with its colour.
 func effectOf(s agent.Step) effect {
-	destroy := effect{"-", "destroy", red}
-	if s.Destroys {
-		return destroy
-	}
-	switch s.Action {
-	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole,
-		provisioner.DeclarePermissions, provisioner.GrantPermission, provisioner.BackUp:
-		return effect{"+", "create", green}
-	case agent.AdoptApplication, agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget, agent.RetireLater,
-		provisioner.PinPermissions, provisioner.WriteState, provisioner.RestoreState, provisioner.PromoteKey, provisioner.RestoreKey, provisioner.ImportKey:
-		return effect{"~", "change", amber}
-	case agent.Login, agent.Verify, agent.ProveDead, provisioner.NoPasswords, provisioner.SecretDeadProof, provisioner.ScanSecret:
-		return effect{"=", "prove", plain}
-	}
-	return destroy
-}
-
-// planes are the groups in which steps are shown, with whose right each needs.
-func planes() []struct {
-	plane agent.Plane
-	title string
-} {
-	return []struct {
-		plane agent.Plane
-		title string
-	}{
-		{agent.Graph, "Entra ID (Microsoft Graph, as the operator)"},
-		{agent.ARM, "Azure (Resource Manager, as the operator)"},
-		{agent.Identity, "As the identity itself, with its own key"},
-		{agent.Here, "On this machine"},
-	}
+	e := outline.EffectOf(s)
+	colour := map[outline.Effect]style{outline.Create: green, outline.Change: amber, outline.Destroy: red, outline.Prove: plain}[e]
+	return effect{e.Mark(), string(e), colour}
 }
 
 // plan writes a plan. Every face and every command shows it with the same words.
@@ -56,11 +28,11 @@ func (p *printer) plan(a api.PlanAnswer) {
 		p.open(*a.Open)
 	}
 	if pl.Empty() {
-		p.styled(bold, "%s", nothing(pl))
+		p.styled(bold, "%s", outline.Nothing(pl))
 		p.planFindings(pl)
 		return
 	}
-	p.styled(bold, "Plan to %s %s on the %s cloud", pl.Verb, subject(pl), pl.Cloud)
+	p.styled(bold, "Plan to %s %s on the %s cloud", pl.Verb, outline.Subject(pl), pl.Cloud)
 	p.item(2, dim, "tenant", 14, pl.Tenant)
 	if pl.Subscription != "" {
 		p.item(2, dim, "subscription", 14, pl.Subscription)
@@ -72,25 +44,12 @@ func (p *printer) plan(a api.PlanAnswer) {
 		p.item(2, dim, "principal", 14, pl.Facts[agent.FactPrincipal])
 		p.item(2, dim, "of app id", 14, pl.Facts[agent.FactAppID])
 	}
-	shown := 0
-	for _, g := range planes() {
-		shown += p.group(g.title, pl.Steps, func(s agent.Step) bool { return s.Plane == g.plane })
-	}
-	if shown < len(pl.Steps) {
-		p.group("Elsewhere", pl.Steps, func(s agent.Step) bool { return !known(s.Plane) })
+	for _, g := range outline.Groups(pl.Steps) {
+		p.group(g)
 	}
 	p.planFindings(pl)
 	p.blank()
-	p.line("Plan %s: %s", api.ShortDigest(a.Digest), count(pl.Steps))
-}
-
-func known(plane agent.Plane) bool {
-	for _, g := range planes() {
-		if g.plane == plane {
-			return true
-		}
-	}
-	return false
+	p.line("Plan %s: %s", api.ShortDigest(a.Digest), outline.Count(pl.Steps))
 }
 
 func (p *printer) planFindings(pl agent.Plan) {
@@ -101,18 +60,11 @@ func (p *printer) planFindings(pl agent.Plan) {
 	}
 }
 
-// group writes the steps that belong to it, in the order of the plan, and says how many.
-func (p *printer) group(title string, steps []agent.Step, mine func(agent.Step) bool) int {
-	n := 0
-	for _, s := range steps {
-		if !mine(s) {
-			continue
-		}
-		if n == 0 {
-			p.blank()
-			p.styled(bold, "%s", title)
-		}
-		n++
+// group writes the steps that need the same right.
+func (p *printer) group(g outline.Group) {
+	p.blank()
+	p.styled(bold, "%s", g.Title)
+	for _, s := range g.Steps {
 		e := effectOf(s)
 		p.item(2, e.style, e.mark+" "+e.word, 11, s.Title)
 		if s.Why != "" {
@@ -125,34 +77,6 @@ func (p *printer) group(title string, steps []agent.Step, mine func(agent.Step) 
 			p.text(13, red, "cannot be undone")
 		}
 	}
-	return n
-}
-
-// count says how many steps have which effect.
-func count(steps []agent.Step) string {
-	n := map[string]int{}
-	for _, s := range steps {
-		n[effectOf(s).word]++
-	}
-	return fmt.Sprintf("%d to create, %d to change, %d to destroy, %d to prove", n["create"], n["change"], n["destroy"], n["prove"])
-}
-
-func nothing(pl agent.Plan) string {
-	if pl.Verb == agent.Revoke {
-		return fmt.Sprintf("Nothing to do: %s has no identity left.", pl.Agent)
-	}
-	if pl.Verb == agent.Migrate && pl.Agent != provisioner.Name {
-		return fmt.Sprintf("Nothing to do: %s has its certificate.", pl.Agent)
-	}
-	return fmt.Sprintf("Nothing to do: %s is as the spec says.", subject(pl))
-}
-
-// subject is whom a plan is about.
-func subject(pl agent.Plan) string {
-	if pl.Agent == provisioner.Name {
-		return "the Provisioner"
-	}
-	return pl.Agent
 }
 
 // open tells of a run that has begun and not ended.
