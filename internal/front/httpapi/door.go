@@ -54,9 +54,11 @@ type House interface {
 	Ready(context.Context) error
 }
 
-// Tokens are the admin tokens. Check compares in constant time, and answers fault.Unauthenticated for one that is not known or was revoked.
+// Tokens are the admin tokens. Check compares in constant time. Current is the token of a name, for a session that was opened with it. Both
+// answer fault.Unauthenticated for one that is not known or was revoked.
 type Tokens interface {
 	Check(ctx context.Context, presented secret.Value) (api.AdminToken, error)
+	Current(ctx context.Context, name string) (api.AdminToken, error)
 }
 
 // Jobs is long work that outlives the request.

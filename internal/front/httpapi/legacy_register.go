@@ -1,0 +1,6 @@
+package httpapi
+
+import "net/http"
+
+// registerLegacy registers the seed's endpoints.
+func registerLegacy(_ *Server, _ *http.ServeMux) {}
