@@ -206,7 +206,8 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 		Provisioner: a.provisionerParts(p, t, world, base),
 		LegacyEnv:   readLegacy(p.base), LegacySecret: world.legacy,
 		Caller: world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
-		Close: func() error { p.close(); return db.Close() },
+		Preflight: a.preflight(p, world, keys, mem),
+		Close:     func() error { p.close(); return db.Close() },
 	}), nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/localcloud"
 	"github.com/leastkey/leastkey/internal/work/job"
+	"github.com/leastkey/leastkey/internal/world/tape"
 	"github.com/leastkey/leastkey/internal/world/token"
 )
 
@@ -88,10 +89,10 @@ func (a *App) realSite(ctx context.Context, cloud agent.Cloud, tenant string) (*
 	return s, nil
 }
 
-// count puts the counter, and a test's hook, between us and the world.
+// count puts the counter, the tape, and a test's hook, between us and the world.
 func (a *App) count(s *site, t http.RoundTripper) {
 	s.requests = new(atomic.Int64)
-	s.transport = counter{s.requests, t}
+	s.transport = tape.Transport(counter{s.requests, t})
 	if a.Hooks.Transport != nil {
 		s.transport = a.Hooks.Transport(s.transport)
 	}

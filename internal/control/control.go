@@ -18,6 +18,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/work/job"
 	"github.com/leastkey/leastkey/internal/work/observe"
+	"github.com/leastkey/leastkey/internal/work/preflight"
 	"github.com/leastkey/leastkey/internal/work/provision"
 )
 
@@ -81,7 +82,9 @@ type Config struct {
 	Lifetime time.Duration // how long a token may live that was issued a moment ago
 	// Provisioner opens what the Provisioner's plans act through, its keystore among it; nil means that there is none.
 	Provisioner func() (*ProvisionerParts, error)
-	Close       func() error
+	// Preflight asks everything of an identity.
+	Preflight *preflight.Preflight
+	Close     func() error
 }
 
 // Door is control for one target.

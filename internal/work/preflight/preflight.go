@@ -17,6 +17,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
 	"github.com/leastkey/leastkey/internal/domain/role"
+	"github.com/leastkey/leastkey/internal/work/job"
 )
 
 // Check is one question.
@@ -58,8 +59,9 @@ type Config struct {
 	Operator func(context.Context) (api.Caller, error) // who looks, by the tokens in use; refuses another tenant
 	Graph    Graph                                     // as the operator
 	ARM      ARM                                       // as the operator
-	Self     Self                                      // as the identity itself
+	Self     func(Subject) Self                        // as the identity itself
 	Host     Host                                      // the machine that this runs on
+	Own      Own                                       // what this machine has of the identity: its key, its ids, the time
 	Ledger   func(context.Context) (api.LedgerVerdict, error)
 	Roles    role.Catalogue
 	// Tape notes the requests that are made under the context; the second function gives them, redacted.
@@ -112,6 +114,7 @@ func (p *Preflight) run(ctx context.Context, s Subject, checks []Check, tell fun
 type run struct {
 	p       *Preflight
 	subject Subject
+	self    Self            // the subject
 	ctx     context.Context // of the whole run: a lookup is shared, and no single check may end it
 	identityLookups
 	rbacLookups
@@ -119,7 +122,7 @@ type run struct {
 }
 
 func newRun(ctx context.Context, p *Preflight, s Subject) *run {
-	r := &run{p: p, subject: s, ctx: ctx}
+	r := &run{p: p, subject: s, self: p.Self(s), ctx: ctx}
 	r.identityLookups.wire()
 	r.rbacLookups.wire()
 	r.secretsLookups.wire()
@@ -155,7 +158,7 @@ func (r *run) unanswered(f *finding.Finding, c Check, err error) {
 	var u *Unanswered
 	if errors.As(err, &u) && u.Owner != c.ID {
 		f.Outcome, f.Cause = finding.Skip, u.Owner
-		f.Detail = fmt.Sprintf("not asked: %s could not be settled: %s", u.Owner, u.Err)
+		f.Detail = fmt.Sprintf("left open: %s: %s", u.Owner, u.Err)
 		f.Remedy = ""
 		return
 	}
@@ -194,12 +197,15 @@ type lookup[T any] struct {
 	evidence []finding.Evidence
 }
 
+// patience is how long a service that is away, or has had enough of us, is asked again.
+const patience = 15 * time.Second
+
 // get reads the lookup, or waits for whoever reads it already. Another lookup's failure keeps its owner.
 func get[T any](a *Ask, l *lookup[T]) (T, error) {
 	l.once.Do(func() {
 		ctx, heard := a.run.p.Tape(a.run.ctx)
 		inner := &Ask{Subject: a.Subject, run: a.run, check: l.owner}
-		l.value, l.err = l.read(ctx, inner)
+		l.value, l.err = retried(ctx, inner, l.read)
 		l.evidence = append(inner.used, heard()...)
 		var u *Unanswered
 		if l.err != nil && !errors.As(l.err, &u) {
@@ -215,6 +221,27 @@ func get[T any](a *Ask, l *lookup[T]) (T, error) {
 	}
 	return l.value, l.err
 }
+
+// retried reads until there is an answer. The failure of another lookup is final: that one has been patient already.
+func retried[T any](ctx context.Context, a *Ask, read func(context.Context, *Ask) (T, error)) (T, error) {
+	var (
+		value T
+		final *Unanswered
+	)
+	err := job.Wait(ctx, job.Probe{What: "an answer to " + a.check, Deadline: patience, Try: func(ctx context.Context) (err error) {
+		if value, err = read(ctx, a); errors.As(err, &final) {
+			return nil
+		}
+		return err
+	}})
+	if final != nil {
+		return value, final
+	}
+	return value, err
+}
+
+// unheard is the same question by somebody whose evidence is not asked for: what was found out on the way is another check's to show.
+func (a *Ask) unheard() *Ask { return &Ask{Subject: a.Subject, run: a.run, check: a.check} }
 
 // missing is the error of a question whose premise another check has found not to hold.
 func missing(owner, format string, args ...any) error {

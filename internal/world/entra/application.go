@@ -77,12 +77,16 @@ func (c *Client) application(ctx context.Context, op, path string) (agent.Applic
 
 // Owners lists the owners of an application.
 func (c *Client) Owners(ctx context.Context, objectID string) ([]agent.Owner, error) {
-	path, err := object("applications", objectID)
+	return c.owners(ctx, "read owners of application "+objectID, "applications", objectID)
+}
+
+func (c *Client) owners(ctx context.Context, op, collection, objectID string) ([]agent.Owner, error) {
+	path, err := object(collection, objectID)
 	if err != nil {
 		return nil, err
 	}
 	var owners []agent.Owner
-	k := call{op: "read owners of application " + objectID, need: reading(), method: http.MethodGet, path: path + "/owners", query: url.Values{"$select": {"id,displayName"}}}
+	k := call{op: op, need: reading(), method: http.MethodGet, path: path + "/owners", query: url.Values{"$select": {"id,displayName"}}}
 	err = pages(ctx, c, k, func(o struct {
 		ID          string `json:"id"`
 		DisplayName string `json:"displayName"`
@@ -104,15 +108,16 @@ func (c *Client) Federated(ctx context.Context, objectID string) ([]agent.Federa
 	var all []agent.FederatedCredential
 	k := call{op: "read federated credentials of application " + objectID, need: reading(), method: http.MethodGet, path: path + "/federatedIdentityCredentials"}
 	err = pages(ctx, c, k, func(f struct {
-		ID      string `json:"id"`
-		Name    string `json:"name"`
-		Issuer  string `json:"issuer"`
-		Subject string `json:"subject"`
+		ID        string   `json:"id"`
+		Name      string   `json:"name"`
+		Issuer    string   `json:"issuer"`
+		Subject   string   `json:"subject"`
+		Audiences []string `json:"audiences"`
 	}) error {
 		if f.ID == "" { // a list that hides a way in is worse than none
 			return fault.New(fault.Unknown, k.op+": the answer holds an unreadable one", "check --cloud and the proxy")
 		}
-		all = append(all, agent.FederatedCredential{ID: f.ID, Name: f.Name, Issuer: f.Issuer, Subject: f.Subject})
+		all = append(all, agent.FederatedCredential{ID: f.ID, Name: f.Name, Issuer: f.Issuer, Subject: f.Subject, Audiences: f.Audiences})
 		return nil
 	})
 	return all, err
