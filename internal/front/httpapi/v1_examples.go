@@ -1,0 +1,3 @@
+package httpapi
+
+func (v *version1) examples() {}
