@@ -64,3 +64,13 @@ func TestTheLineOfASecretIsTold(t *testing.T) {
 		t.Errorf("line %d, %q: a text has no keys", line, kind)
 	}
 }
+
+func TestAMarkedSecretIsFoundAmongAnything(t *testing.T) {
+	for text, want := range map[string]string{
+		"\x00\xff-----BEGIN PRIVATE KEY-----\x00": "a private key", "abc\x008" + "Q~": "", "{\"password\": \"hunter22\"}": "", "eyJub3Q": "",
+	} {
+		if got := Marked([]byte(text)); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}

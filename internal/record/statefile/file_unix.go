@@ -31,6 +31,14 @@ func names(info fs.FileInfo) uint64 {
 	return uint64(st.Nlink)
 }
 
+// uid is the file's owner, -1 if the system does not say.
+func uid(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
+
 // keepOwner gives a new file the owner of the one that it will replace. Only root may give a file to another user. The group does not
 // matter where we may not set it: the mode gives it nothing.
 func keepOwner(f *os.File, was fs.FileInfo) error {
