@@ -1,0 +1,173 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+)
+
+//go:embed templates/*.html
+var templates embed.FS
+
+// names are the pages. Each is a template of its own over the same frame.
+func names() []string {
+	return []string{"login", "error", "overview", "agent", "plan", "fix", "preflight", "ledger", "provisioner", "jobs", "job", "setup"}
+}
+
+// parse reads the templates, which are part of the program: one that does not parse is a fault that the first test shows.
+func parse() map[string]*template.Template {
+	base := template.Must(template.New("frame.html").Funcs(words()).ParseFS(templates, "templates/frame.html", "templates/part_*.html"))
+	pages := map[string]*template.Template{}
+	for _, name := range names() {
+		pages[name] = template.Must(template.Must(base.Clone()).ParseFS(templates, "templates/"+name+".html"))
+	}
+	return pages
+}
+
+// site is the pages with what they need.
+type site struct {
+	Config
+	pages   map[string]*template.Template
+	streams chan struct{} // one element for each stream that is open
+}
+
+// frame is what a page is rendered with: what is around every page, and its own part.
+type frame struct {
+	Title   string
+	Here    string // which link of the navigation is this page's
+	Who     string // "" on the login page
+	Level   api.Level
+	May     map[string]bool // what whoever asks may do: approve, apply
+	Where   api.Resolved
+	Version api.Version
+	Head    string // of the ledger; "" where it could not be read
+	Now     time.Time
+	Reload  bool // something runs: without a script the page loads itself anew
+	Page    any
+}
+
+// visit is one request for a page.
+type visit struct {
+	*site
+	w     http.ResponseWriter
+	r     *http.Request
+	who   string
+	level api.Level
+	door  Door // opened as whoever asks
+}
+
+func (v *visit) ctx() context.Context { return v.r.Context() }
+
+// answer is what a part of a page shows: a value, or why there is none. A page shows one or the other, never a value that nobody gave.
+type answer[T any] struct {
+	V       T
+	Problem *api.Problem
+}
+
+// ask makes a call an answer.
+func ask[T any](v T, err error) answer[T] {
+	if err != nil {
+		return answer[T]{v, problem(err)}
+	}
+	return answer[T]{V: v}
+}
+
+func problem(err error) *api.Problem {
+	if err == nil {
+		return nil
+	}
+	if fault.CodeOf(err) == fault.Unknown && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		err = &fault.Error{Code: fault.Unavailable, Err: err, Hint: "ask again"}
+	}
+	p := api.ProblemOf(err)
+	return &p
+}
+
+// page lets whoever has the level come to a page, with the door open.
+func (s *site) page(need api.Level, h func(*visit)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name, level, ok := s.Who(r)
+		if !ok {
+			if r.Method == http.MethodGet {
+				http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+				return
+			}
+			v := &visit{site: s, w: w, r: r}
+			v.fail(fault.New(fault.Unauthenticated, "nobody is signed in here", "sign in again; nothing was changed"))
+			return
+		}
+		v := &visit{site: s, w: w, r: r, who: name, level: level}
+		r.Body = http.MaxBytesReader(w, r.Body, mostForm)
+		if !level.Includes(need) {
+			v.fail(fault.New(fault.Forbidden, "this needs a token of role "+string(need)+", yours is of role "+string(level), "leastkey serve token add NAME --role "+string(need)))
+			return
+		}
+		if err := r.ParseForm(); err != nil {
+			v.fail(fault.New(fault.Invalid, "the form does not read", "go back and send it again"))
+			return
+		}
+		door, err := s.Enter(r)
+		if err != nil {
+			v.fail(err)
+			return
+		}
+		defer func() { _ = door.Close() }() // a door that does not close well has given its answers already
+		v.door = door
+		h(v)
+	}
+}
+
+// mostForm bounds a form: the largest has a dozen names.
+const mostForm = 64 << 10
+
+// show renders a page. Nothing of it is sent before all of it is made.
+func (v *visit) show(status int, name, here, title string, page any) {
+	f := frame{Title: title, Here: here, Who: v.who, Level: v.level, Version: v.House.Version(), Now: time.Now(), Page: page,
+		May: map[string]bool{"approve": v.level.Includes(api.Approve), "apply": v.level.Includes(api.Full)}}
+	if v.door != nil {
+		f.Where = v.door.Target()
+		if last, err := v.door.Ledger(v.ctx(), 1); err == nil && len(last) > 0 {
+			f.Head = last[len(last)-1].Hash
+		}
+	}
+	if p, ok := page.(interface{ reload() bool }); ok {
+		f.Reload = p.reload()
+	}
+	var b bytes.Buffer
+	if err := v.pages[name].ExecuteTemplate(&b, "frame.html", f); err != nil {
+		http.Error(v.w, "this page does not render", http.StatusInternalServerError)
+		return
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Cache-Control", "no-store")
+	v.w.WriteHeader(status)
+	_, _ = b.WriteTo(v.w)
+}
+
+// fail shows an error as a page of its own.
+func (v *visit) fail(err error) {
+	p := problem(err)
+	v.show(statusOf(p), "error", "", p.Title, p)
+}
+
+// statusOf is the status of a page that shows a problem. A cloud that does not know the operator is not a browser that has not signed in.
+func statusOf(p *api.Problem) int {
+	switch {
+	case p == nil:
+		return http.StatusOK
+	case p.Status == http.StatusUnauthorized:
+		return http.StatusBadGateway
+	}
+	return p.Status
+}
+
+// see sends the browser on after a change, so that loading the page again repeats nothing.
+func (v *visit) see(path string) { http.Redirect(v.w, v.r, path, http.StatusSeeOther) }
