@@ -162,14 +162,14 @@ func newFrame(t *testing.T, change func(*Config)) *frame {
 	return f
 }
 
-// answer is what came back, read whole.
-type answer struct {
+// reply is what came back, read whole.
+type reply struct {
 	*http.Response
 	text string
 }
 
 // ask sends one request to the handler; each header is "Name: value".
-func (f *frame) ask(t *testing.T, method, target, body string, headers ...string) answer {
+func (f *frame) ask(t *testing.T, method, target, body string, headers ...string) reply {
 	t.Helper()
 	var r io.Reader
 	if body != "" {
@@ -190,13 +190,13 @@ func (f *frame) ask(t *testing.T, method, target, body string, headers ...string
 	}
 	w := httptest.NewRecorder()
 	f.ServeHTTP(w, req)
-	return answer{w.Result(), w.Body.String()}
+	return reply{w.Result(), w.Body.String()}
 }
 
 func as(token string) string { return "Authorization: Bearer " + token }
 
 // problem reads the answer as one.
-func (a answer) problem(t *testing.T) api.Problem {
+func (a reply) problem(t *testing.T) api.Problem {
 	t.Helper()
 	var p api.Problem
 	if got := a.Header.Get("Content-Type"); got != problemType {

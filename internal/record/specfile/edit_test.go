@@ -37,9 +37,7 @@ func TestEditKeepsWhatItDoesNotName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(commented), "\n") {
-		if strings.Contains(line, "kv-mail") {
-			line = strings.Replace(line, "kv-mail", "kv-new", 1)
-		}
+		line = strings.Replace(line, "kv-mail", "kv-new", 1)
 		if !strings.Contains(got, line+"\n") {
 			t.Errorf("lost: %s", line)
 		}
