@@ -63,6 +63,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		ProvisionerToken: func(ctx context.Context, t api.Target, stateFile, scope string) (api.Token, error) {
 			return a.provisionerToken(ctx, provisionerToken{target: t, stateFile: stateFile, scope: scope})
 		},
+		Checks:  checks,
 		Version: versionOf(),
 	})
 }

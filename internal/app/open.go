@@ -22,6 +22,7 @@ import (
 	"github.com/leastkey/leastkey/internal/record/journal"
 	"github.com/leastkey/leastkey/internal/record/ledger"
 	"github.com/leastkey/leastkey/internal/record/lock"
+	reports "github.com/leastkey/leastkey/internal/record/preflight"
 	"github.com/leastkey/leastkey/internal/record/specfile"
 	"github.com/leastkey/leastkey/internal/record/sqlite"
 	"github.com/leastkey/leastkey/internal/record/state"
@@ -206,8 +207,8 @@ func (a *App) door(ctx context.Context, p *place, t api.Target) (_ *control.Door
 		Provisioner: a.provisionerParts(p, t, world, base),
 		LegacyEnv:   readLegacy(p.base), LegacySecret: world.legacy,
 		Caller: world.caller, Token: world.token, Lock: a.lock(p.dir), Requests: func() int { return int(p.requests.Load()) }, Lifetime: p.lifetime,
-		Preflight: a.preflight(p, world, keys, mem),
-		Close:     func() error { p.close(); return db.Close() },
+		Preflight: a.preflight(p, world, keys, mem), Runs: mem.runs, Version: version,
+		Close: func() error { p.close(); return db.Close() },
 	}), nil
 }
 
@@ -245,6 +246,7 @@ type recall struct {
 	state   control.State
 	journal control.Journal
 	ledger  control.Ledger
+	runs    control.Runs
 }
 
 func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
@@ -260,7 +262,11 @@ func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
 	if err != nil {
 		return recall{}, err
 	}
-	m := recall{st, jn, ld}
+	pf, err := reports.New(ctx, db)
+	if err != nil {
+		return recall{}, err
+	}
+	m := recall{st, jn, ld, pf}
 	if a.Hooks.Journal != nil {
 		m.journal = a.Hooks.Journal(m.journal)
 	}

@@ -84,6 +84,8 @@ type Config struct {
 	Provisioner func() (*ProvisionerParts, error)
 	// Preflight asks everything of an identity.
 	Preflight *preflight.Preflight
+	Runs      Runs   // its reports
+	Version   string // of leastkey, for reports
 	Close     func() error
 }
 

@@ -138,6 +138,8 @@ type Event struct {
 	Status Status    `json:"status"`
 	Detail string    `json:"detail,omitempty"`
 	MS     int64     `json:"ms,omitempty"`
+
+	Finding *finding.Finding `json:"finding,omitempty"` // of the preflight: the answer of a check, whose id is Step
 }
 
 // Caller is the operator in use.

@@ -15,6 +15,18 @@ type PreflightRequest struct {
 	Agent string // "" means the only agent of the spec
 }
 
+// PreflightCheck is one check, as documentation and faces explain it.
+type PreflightCheck struct {
+	ID       string           `json:"id"`
+	Category finding.Category `json:"category"`
+	Name     string           `json:"name"`
+	Question string           `json:"question"`
+	Severity finding.Severity `json:"severity"`
+	Required bool             `json:"required"`
+	Remedy   string           `json:"remedy"`
+	Docs     string           `json:"docs"`
+}
+
 // PreflightReport is what one run of the preflight found. It holds no secret.
 type PreflightReport struct {
 	ID           string            `json:"id"` // random, 128 bits in hex

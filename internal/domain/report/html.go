@@ -34,7 +34,7 @@ func page(r api.PreflightReport) ([]byte, error) {
 	}
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"outcome": outcomeWord, "when": when, "took": took, "web": Website, "changed": changed(r),
-		"open": Open, "or": func(a, b string) string { return cmp.Or(a, b) },
+		"open": Open, "tally": Tally, "or": func(a, b string) string { return cmp.Or(a, b) },
 	}).Parse(pageText)
 	if err != nil {
 		return nil, fmt.Errorf("the report's page: %w", err)
@@ -42,7 +42,7 @@ func page(r api.PreflightReport) ([]byte, error) {
 	sum := sha256.Sum256([]byte(pageStyle))
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"R": r, "Groups": groups(r.Findings), "Headline": Headline(r), "Style": template.CSS(pageStyle), "Own": template.JS(printable(own)),
+		"R": r, "Groups": Groups(r.Findings), "Headline": Headline(r), "Style": template.CSS(pageStyle), "Own": template.JS(printable(own)),
 		"Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
 	})
 	if err != nil {

@@ -66,7 +66,7 @@ type (
 func junit(r api.PreflightReport) ([]byte, error) {
 	wall := fmt.Sprintf("%.3f", (time.Duration(r.WallMS) * time.Millisecond).Seconds())
 	all := junitSuites{Name: "leastkey preflight of " + r.Agent, Time: wall}
-	for i, g := range groups(r.Findings) {
+	for i, g := range Groups(r.Findings) {
 		s := junitSuite{
 			Name: "preflight of " + r.Agent + ": " + g.Title(), ID: fmt.Sprint(i), Timestamp: r.At.UTC().Format("2006-01-02T15:04:05"), Time: wall,
 			Properties: []junitProperty{{"agent", r.Agent}, {"tenant", r.TenantID}, {"report", r.ID}, {"digest", r.Digest}, {"ledger_head", r.LedgerHead}, {"green", fmt.Sprint(r.Green)}},

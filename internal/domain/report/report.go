@@ -189,25 +189,25 @@ func printable(doc []byte) []byte {
 	return b
 }
 
-// group is the findings of one category.
-type group struct {
+// Group is the findings of one category.
+type Group struct {
 	Category finding.Category
 	Findings []finding.Finding
 }
 
 // Title is the category as a heading.
-func (g group) Title() string { return Heading(g.Category) }
+func (g Group) Title() string { return Heading(g.Category) }
 
 // Counts are the outcomes of the group.
-func (g group) Counts() api.Counts { return api.Count(g.Findings) }
+func (g Group) Counts() api.Counts { return api.Count(g.Findings) }
 
-// groups are the categories in the order of their first finding.
-func groups(all []finding.Finding) []group {
-	var g []group
+// Groups are the categories in the order of their first finding.
+func Groups(all []finding.Finding) []Group {
+	var g []Group
 	for _, f := range all {
-		i := slices.IndexFunc(g, func(g group) bool { return g.Category == f.Category })
+		i := slices.IndexFunc(g, func(g Group) bool { return g.Category == f.Category })
 		if i < 0 {
-			i, g = len(g), append(g, group{Category: f.Category})
+			i, g = len(g), append(g, Group{Category: f.Category})
 		}
 		g[i].Findings = append(g[i].Findings, f)
 	}
@@ -229,23 +229,27 @@ func Heading(c finding.Category) string {
 
 // Headline is the verdict in a sentence.
 func Headline(r api.PreflightReport) string {
+	if !r.Green {
+		return "Not green: " + Tally(r.Counts)
+	}
+	return "Green: " + Tally(r.Counts)
+}
+
+// Tally is the outcomes in words; what did not happen is left out.
+func Tally(counts api.Counts) string {
 	var parts []string
 	for _, c := range []struct {
 		n    int
 		what string
-	}{{r.Counts.Passed, "passed"}, {r.Counts.Failed, "failed"}, {r.Counts.Warnings, "warned"}, {r.Counts.Unknown, "unknown"}, {r.Counts.Skipped, "skipped"}} {
+	}{{counts.Passed, "passed"}, {counts.Failed, "failed"}, {counts.Warnings, "warned"}, {counts.Unknown, "unknown"}, {counts.Skipped, "skipped"}} {
 		if c.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
 		}
 	}
 	if parts == nil {
-		parts = []string{"nothing was checked"}
+		return "nothing was checked"
 	}
-	verdict := "Green: "
-	if !r.Green {
-		verdict = "Not green: "
-	}
-	return verdict + strings.Join(parts, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // Open tells whether somebody should look: the check neither passed nor was without its question.

@@ -76,6 +76,10 @@ type fakeDoor struct {
 	app      agent.Application
 	events   []api.Event
 	verified api.VerifyAnswer
+	examined api.PreflightReport
+	kept     []api.PreflightReport
+	judged   api.PreflightVerdict
+	keptErr  error
 
 	target    api.Target
 	planned   api.PlanRequest

@@ -28,6 +28,8 @@ type World struct {
 	Doctor func(context.Context, api.Target) ([]finding.Finding, error)
 	// ProvisionerToken gets a token of the Provisioner with nothing but its state file and its key.
 	ProvisionerToken func(ctx context.Context, t api.Target, stateFile, scope string) (api.Token, error)
+	// Checks are what the preflight asks, in its order.
+	Checks func() []api.PreflightCheck
 	// Version says which leastkey this is.
 	Version api.Version
 }
@@ -57,6 +59,12 @@ type Door interface {
 	ProvisionerStatus(context.Context, api.ProvisionerRequest) (api.ProvisionerReport, error)
 	ProvisionerVerify(context.Context, api.VerifyRequest) (api.VerifyAnswer, error)
 	ProvisionerAdopt(ctx context.Context, r api.ProvisionerRequest, appID string, approve func(agent.Application) (bool, error)) (api.ProvisionerReport, error)
+	// Preflight runs every check; events hears each finding. A report that has a digest and comes with an error was not kept.
+	Preflight(context.Context, api.PreflightRequest, func(api.Event)) (api.PreflightReport, error)
+	// PreflightRuns gives the kept reports, the newest first and without evidence; a limit of 0 means all.
+	PreflightRuns(ctx context.Context, agent string, limit int) ([]api.PreflightReport, error)
+	PreflightRun(ctx context.Context, agent, id string) (api.PreflightReport, error)
+	PreflightVerify(context.Context, api.PreflightReport) (api.PreflightVerdict, error)
 	Close() error
 }
 
