@@ -78,8 +78,7 @@ func readEnv(base string) func(string) (string, map[string]string, error) {
 	return func(path string) (string, map[string]string, error) {
 		at := envFile{base}.Path(path)
 		have, _, err := statefile.ReadEnv(at)
-		ours := agent.EnvKeys("", "")
-		maps.DeleteFunc(have, func(key, _ string) bool { _, is := ours[key]; return !is })
+		maps.DeleteFunc(have, func(key, _ string) bool { return !slices.Contains(agent.EnvNames(), key) })
 		return at, have, err
 	}
 }

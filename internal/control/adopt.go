@@ -25,7 +25,11 @@ func (d *Door) Adopt(ctx context.Context, r api.AdoptRequest, events func(api.Ev
 	if err != nil {
 		return c.report, err
 	}
-	err = c.adopt(ctx, r)
+	if r.ResourceID != "" {
+		err = c.adoptIdentity(ctx, r)
+	} else {
+		err = c.adopt(ctx, r)
+	}
 	if e := unlock(); err == nil {
 		err = e
 	}
@@ -34,6 +38,9 @@ func (d *Door) Adopt(ctx context.Context, r api.AdoptRequest, events func(api.Ev
 
 func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 	name := c.agent.Name
+	if c.agent.Kind == agent.ManagedIdentity {
+		return fault.New(fault.Usage, "agent "+name+" is a managed identity, which has no application", "leastkey adopt --resource-id "+c.c.Spec.IdentityID(c.agent)+" "+name)
+	}
 	if !agent.IsGUID(r.AppID) {
 		return fault.New(fault.Invalid, "an app id is a GUID", "az ad app list --display-name "+name+" --query [].appId shows some")
 	}

@@ -256,6 +256,9 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	case err != nil:
 		return true, err
 	}
+	if id := open.Plan.Facts[agent.FactResource]; id != "" && open.Verb == agent.Revoke && c.req.Purge && !c.sameWish(open.Plan) {
+		return true, fault.New(fault.Refused, "the revoke is finished, and the managed identity that was adopted is left: "+id, "delete it: az identity delete --ids "+id)
+	}
 	if open.Verb == agent.Revoke && c.req.Purge && !c.sameWish(open.Plan) {
 		return true, fault.New(fault.Refused, "the revoke is finished, and its application lies in the recycle bin: "+open.Plan.Facts[agent.FactApplication],
 			"purge it: az rest --method delete --url …/v1.0/directory/deletedItems/"+open.Plan.Facts[agent.FactApplication])
@@ -345,8 +348,7 @@ func (c *change) sameWish(p agent.Plan) bool {
 	default:
 		return true
 	}
-	purges := slices.ContainsFunc(p.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
-	return c.req.Purge == purges && c.req.AllAssigned == p.AllAssigned
+	return (c.req.Purge == p.Purges() || (c.req.Purge && !p.Leaves())) && c.req.AllAssigned == p.AllAssigned
 }
 
 // plan decides, or takes the approved plan if the world still calls for it.
@@ -358,7 +360,7 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 			return *pinned, c.checkRest(ctx, *pinned)
 		}
 		ask.CreateBeside, ask.RemoveForeign = pinned.CreateBeside, removals(*pinned)
-		ask.Purge = slices.ContainsFunc(pinned.Steps, func(s agent.Step) bool { return s.Action == agent.PurgeApplication })
+		ask.Purge = pinned.Purges()
 		ask.AllAssigned = pinned.AllAssigned
 	}
 	var plan agent.Plan
@@ -398,6 +400,10 @@ func removals(p agent.Plan) []string {
 		switch s.Action {
 		case agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated:
 			ids = append(ids, s.With["key_id"])
+		case agent.WriteFederated:
+			if id := s.With["replaces"]; id != "" {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids
@@ -570,7 +576,11 @@ func (c *change) run(ctx context.Context, run agent.Run, start bool) error {
 	}
 	if run.Verb == agent.Revoke {
 		c.report.Revoked = true
-		c.report.TokensUntil = time.Now().UTC().Add(c.c.Lifetime).Truncate(time.Second)
+		life := c.c.Lifetime
+		if run.Plan.Facts[agent.FactResource] != "" && run.Plan.Cloud != agent.Local { // whose lifetimes are a knob
+			life = max(life, agent.ManagedTokenLife)
+		}
+		c.report.TokensUntil = time.Now().UTC().Add(life).Truncate(time.Second)
 		c.report.ApplicationID, c.report.PrincipalID = run.Plan.Facts[agent.FactAppID], run.Plan.Facts[agent.FactPrincipal]
 	}
 	c.report.Rotated, c.report.Prepared = run.Verb == agent.Rotate, run.Verb == agent.Migrate
@@ -616,6 +626,15 @@ func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 		c.report.Proof.ForeignCredentials = provision.ForeignCredentials(rec, c.agent, *seen.Application, *seen.Principal)
 		c.report.Proof.Readable = seen.Readable
 	}
+	if seen.Identity != nil && seen.Principal != nil {
+		c.report.Proof.ReadBack = true
+		c.report.Proof.PasswordCredentials = len(seen.Principal.Passwords)
+		c.report.Proof.ForeignCredentials = provision.ForeignOfIdentity(c.agent, *seen.Identity)
+		c.report.Proof.Readable = seen.Readable
+	}
+	if c.agent.Keyless() {
+		return nil // only the resource or workload itself can log in
+	}
 	c.report.Proof.Logins, err = c.c.Provision.ProveActive(ctx, rec, 3)
 	c.report.Prepared = err == nil && plan.Verb == agent.Migrate
 	return err
@@ -627,6 +646,10 @@ func (c *change) finish(ctx context.Context, err error) (api.Report, error) {
 	rec, recErr := c.c.State.Agent(ctx, c.agent.Name)
 	if recErr == nil && rec.Provisioned() {
 		c.report.ApplicationID, c.report.ObjectID, c.report.PrincipalID, c.report.EnvFile = rec.AppID, rec.ApplicationID, rec.PrincipalID, rec.EnvFile
+		c.report.ResourceID = rec.ResourceID
+		if a := c.c.Spec.Agents[c.agent.Name]; a != nil {
+			c.report.LogsIn = a.LogsIn()
+		}
 		if g := rec.Active(); g != nil {
 			c.report.Key, c.report.NotAfter = g.Ref, g.NotAfter
 		}

@@ -204,6 +204,9 @@ func (d *Door) Token(ctx context.Context, r api.TokenRequest) (api.Token, error)
 	if _, err := d.named(name); err != nil && rec.Blank() {
 		return api.Token{}, fault.New(fault.Usage, "no agent "+name+" here", "leastkey status lists them")
 	}
+	if a, err := d.named(name); active == nil && (rec.Managed() || (err == nil && a.Keyless())) {
+		return api.Token{}, d.enter(ctx, "token", name, r.Scope, noKey(rec))
+	}
 	if active == nil {
 		return api.Token{}, fault.New(fault.NotFound, "agent "+name+" has no active key here", "leastkey apply "+name)
 	}
@@ -217,6 +220,15 @@ func (d *Door) Token(ctx context.Context, r api.TokenRequest) (api.Token, error)
 	return job.Retry(ctx, "a token for "+name, func(ctx context.Context) (api.Token, error) {
 		return d.c.Token(ctx, rec.AppID, key, active.DER, r.Scope)
 	})
+}
+
+// noKey refuses a token of an identity that has no key: whoever could ask for one here could be it anywhere.
+func noKey(rec agent.Record) error {
+	who, hint := "the workload whose issuer it trusts", "there, the SDK exchanges the workload's own token (AZURE_FEDERATED_TOKEN_FILE); "
+	if rec.Managed() {
+		who, hint = "code on a resource that it is assigned to", "there, the SDK asks the managed-identity endpoint; "
+	}
+	return fault.New(fault.Refused, "agent "+rec.Agent+" has no key: only "+who+" can log in as it", hint+"AZURE_CLIENT_ID is "+rec.AppID)
 }
 
 // recordedName is the agent that is meant where the spec may be missing: the only recorded one.

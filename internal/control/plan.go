@@ -76,7 +76,7 @@ func (d *Door) rotation(ctx context.Context, a *agent.Agent, rec agent.Record, r
 	}
 	var seen agent.Observed
 	var err error
-	if rotate.Alone {
+	if rotate.Alone || a.Keyless() {
 		seen, err = d.c.Observer.OwnKeys(ctx, rec)
 	} else {
 		seen, err = d.c.Observer.Credentials(ctx, d.c.Spec, a, rec)
@@ -151,7 +151,9 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 	}
 	st.Open = open
 	now := time.Now()
-	if g := rec.Active(); g != nil {
+	spec, specErr := d.named(rec.Agent)
+	keyed := specErr != nil || !spec.Keyless() // what is left of a key of before has a finding of its own
+	if g := rec.Active(); g != nil && keyed {
 		st.Expires = g.NotAfter
 		if f, soon := agent.Expiry(g.NotBefore, g.NotAfter, now, "leastkey rotate "+rec.Agent); soon {
 			st.Findings = append(st.Findings, f)
@@ -167,7 +169,7 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 		}
 	}
 	a, err := d.named(rec.Agent)
-	if g := rec.Active(); err == nil && g != nil {
+	if g := rec.Active(); err == nil && g != nil && keyed {
 		st.Renewal = a.Certificate.RenewalDue(*g)
 	}
 	if err != nil {
@@ -186,7 +188,9 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 	if g := rec.Active(); g != nil {
 		st.Key = seen.Keys[g.ID]
 	}
-	st.Findings = append(st.Findings, works(st)...)
+	if keyed {
+		st.Findings = append(st.Findings, works(st)...)
+	}
 	plan := agent.Diff(d.c.Spec, a.Name, seen, agent.Options{Roles: d.c.Roles, Tenant: d.c.Where.TenantID, Instance: d.c.Where.Instance})
 	for _, f := range append(plan.Findings, plan.Blockers...) {
 		if f.ID == agent.FindExpiry && has(st.Findings, f.ID) {

@@ -29,11 +29,15 @@ func (c *change) preparation(ctx context.Context) (agent.Plan, agent.Observed, e
 	if err != nil {
 		return agent.Plan{}, agent.Observed{}, err
 	}
+	opt := agent.PrepareOptions{Options: agent.Options{Roles: c.c.Roles, Tenant: c.c.Where.TenantID, Instance: c.c.Where.Instance}, Adopt: !rec.Provisioned()}
+	if c.agent.Keyless() { // whose plan says so, whatever an environment file says
+		seen := agent.Observed{Record: rec}
+		return agent.Prepare(c.c.Spec, c.agent.Name, seen, opt), seen, nil
+	}
 	legacy, v, err := c.legacy()
 	if err != nil {
 		return agent.Plan{}, agent.Observed{}, err
 	}
-	opt := agent.PrepareOptions{Options: agent.Options{Roles: c.c.Roles, Tenant: c.c.Where.TenantID, Instance: c.c.Where.Instance}, Adopt: !rec.Provisioned()}
 	if opt.Adopt {
 		if err := c.taken(ctx, legacy.AppID); err != nil {
 			return agent.Plan{}, agent.Observed{}, err

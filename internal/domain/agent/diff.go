@@ -31,8 +31,16 @@ func Diff(s Spec, name string, o Observed, opt Options) Plan {
 	if len(d.plan.Blockers) > 0 {
 		return d.plan
 	}
-	d.application()
-	d.credentials()
+	if a.Kind == ManagedIdentity {
+		d.identity()
+	} else {
+		d.application()
+	}
+	if a.Keyless() {
+		d.keyless()
+	} else {
+		d.credentials()
+	}
 	d.roles()
 	d.readBack()
 	return d.plan
@@ -42,7 +50,7 @@ func newPlan(verb Verb, s Spec, name string, rec Record, opt Options) Plan {
 	only := s
 	only.Agents = map[string]*Agent{name: s.Agents[name]}
 	p := Plan{Version: 1, Verb: verb, Cloud: s.Cloud, Instance: opt.Instance, Tenant: opt.Tenant, Subscription: s.Subscription, Agent: name, Spec: &only, Facts: map[string]string{}}
-	for fact, value := range map[string]string{FactApplication: rec.ApplicationID, FactAppID: rec.AppID, FactPrincipal: rec.PrincipalID, FactUniqueName: rec.UniqueName} {
+	for fact, value := range map[string]string{FactApplication: rec.ApplicationID, FactAppID: rec.AppID, FactPrincipal: rec.PrincipalID, FactUniqueName: rec.UniqueName, FactResource: rec.ResourceID} {
 		if value != "" {
 			p.Facts[fact] = value
 		}
@@ -121,6 +129,16 @@ func (d *differ) resources() {
 }
 
 func (d *differ) identityBlockers() {
+	if d.rec.Provisioned() && d.rec.Managed() != (d.agent.Kind == ManagedIdentity) {
+		d.block("kind-changed", "is the identity of the spec's kind?", "agent "+d.agent.Name+" has a "+string(d.rec.kind())+" and the spec says "+string(d.agent.Kind),
+			"one is not made of the other: leastkey revoke "+d.agent.Name+", then apply again")
+		return
+	}
+	if d.agent.Kind == ManagedIdentity {
+		d.managedBlockers()
+		return
+	}
+	d.tooManyFederated()
 	o := d.seen
 	if !d.rec.Provisioned() {
 		if len(o.Namesakes) > 0 && !d.opt.CreateBeside {
@@ -181,6 +199,8 @@ const (
 	stepLogin       = "login"
 	stepVerify      = "verify"
 	stepEnv         = "environment"
+	stepIdentity    = "identity"
+	stepFederated   = "federated"
 )
 
 func (d *differ) application() {
@@ -338,7 +358,7 @@ func (d *differ) foreign() {
 		}
 	}
 	d.passwords("applications", app.Passwords)
-	d.federated(app.Federated)
+	d.federated(true)
 	if p := d.seen.Principal; p != nil {
 		d.passwords("servicePrincipals", p.Passwords)
 		d.principalCertificates(p.Certificates)
@@ -382,11 +402,11 @@ func (d *differ) asked(ids ...string) bool {
 }
 
 func (d *differ) removeCertificate(c Certificate, why string) {
-	d.login()
+	proof := d.prove()
 	expected := d.expected()
 	d.gone = append(d.gone, c.KeyID)
 	d.step(Step{ID: "remove-certificate:" + c.KeyID, Action: RemoveCertificate, Plane: Graph, Title: "remove certificate " + describe(c), Why: why, Destroys: true,
-		With: map[string]string{"application": "$application", "key_id": c.KeyID, "sha256": c.SHA256, "expected": expected}, After: d.after(d.lastCredentialStep(), stepLogin), Proof: []string{stepLogin}})
+		With: map[string]string{"application": "$application", "key_id": c.KeyID, "sha256": c.SHA256, "expected": expected}, After: d.after(d.lastCredentialStep(), proof), Proof: []string{proof}})
 }
 
 // lastCredentialStep orders changes of the application's credentials: keyCredentials is replaced as a whole, so two at a time would
@@ -404,32 +424,14 @@ func (d *differ) lastCredentialStep() string {
 func (d *differ) passwords(collection string, all []Password) {
 	for _, p := range all {
 		if d.asked(p.KeyID) {
-			d.login()
+			proof := d.prove()
 			d.step(Step{ID: "remove-password:" + p.KeyID, Action: RemovePassword, Plane: Graph, Title: "remove password " + p.KeyID, Why: "you asked for it", Destroys: true,
-				With: map[string]string{"collection": collection, "key_id": p.KeyID, "application": "$application", "principal": "$principal"}, After: d.after(stepLogin), Proof: []string{stepLogin}})
+				With: map[string]string{"collection": collection, "key_id": p.KeyID, "application": "$application", "principal": "$principal"}, After: d.after(proof), Proof: []string{proof}})
 			continue
 		}
 		d.find(finding.Fail, "password-credential", "has the identity no password?", fmt.Sprintf("password %s (%q, begins %s…) is on the %s", p.KeyID, p.DisplayName, p.Hint, strings.TrimSuffix(collection, "s")),
 			"whoever uses it loses it: leastkey apply --remove-foreign "+p.KeyID)
 	}
-}
-
-// federated deals with the federated credentials: the spec cannot ask for one in this version, so each is somebody else's way in.
-func (d *differ) federated(all []FederatedCredential) {
-	for _, f := range all {
-		if d.asked(f.ID, f.Name) {
-			d.login()
-			d.step(Step{ID: "remove-federated:" + f.ID, Action: RemoveFederated, Plane: Graph, Title: "remove federated credential " + f.describe(), Why: "you asked for it", Destroys: true,
-				With: map[string]string{"key_id": f.ID, "application": "$application"}, After: d.after(stepLogin), Proof: []string{stepLogin}})
-			continue
-		}
-		d.find(finding.Fail, "federated-credential", "does nobody log in as the identity without its key?", "federated credential "+f.describe()+" lets in whoever has a token of that subject",
-			"whoever uses it loses it: leastkey apply --remove-foreign "+f.ID)
-	}
-}
-
-func (f FederatedCredential) describe() string {
-	return fmt.Sprintf("%q (issuer %s, subject %s)", f.Name, f.Issuer, f.Subject)
 }
 
 // orphans are keys that a stopped or superseded run left in the keystore without ever using them, and ours that nothing shows any more.
@@ -470,40 +472,4 @@ func (d *differ) unique(id string) string {
 		id = fmt.Sprintf("%s-%d", base, n)
 	}
 	return id
-}
-
-// EnvKeys are the environment keys that an agent's process reads, none of them secret.
-func EnvKeys(appID, tenant string) map[string]string {
-	return map[string]string{"RUNTIME_SP_APP_ID": appID, "RUNTIME_SP_TENANT": tenant, "AZURE_CLIENT_ID": appID, "AZURE_TENANT_ID": tenant}
-}
-
-// readBack ends a plan that changes anything with the proof and the read-back, and then publishes.
-func (d *differ) readBack() {
-	moved := d.rec.EnvFile != "" && d.seen.EnvPath != "" && d.rec.EnvFile != d.seen.EnvPath
-	env := !d.rec.Provisioned() || moved
-	for key, value := range EnvKeys(d.rec.AppID, d.opt.Tenant) {
-		env = env || d.seen.Env[key] != value
-	}
-	if len(d.plan.Steps) == 0 && !env {
-		return
-	}
-	d.login()
-	var all []string
-	for _, s := range d.plan.Steps {
-		all = append(all, s.ID)
-	}
-	with := map[string]string{"application": "$application", "app_id": "$app_id", "principal": "$principal"}
-	title, why := "read everything back", "no password, only our certificates, exactly the planned roles"
-	if d.seen.AzureUnread {
-		with[WithoutAssignments] = "true"
-		title, why = "read the application back", "no password, only our certificates; you may not read role assignments"
-	}
-	d.step(Step{ID: stepVerify, Action: Verify, Plane: Here, Title: title, Why: why, With: with, After: all})
-	if env {
-		d.step(Step{ID: stepEnv, Action: WriteEnv, Plane: Here, Title: "write the environment file " + d.agent.EnvFile, With: map[string]string{"file": d.agent.EnvFile, "app_id": "$app_id"}, After: []string{stepVerify}})
-	}
-	if moved {
-		d.step(Step{ID: "clear-environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + d.rec.EnvFile, Why: "env_file names another file now", Destroys: true,
-			With: map[string]string{"file": d.rec.EnvFile, "app_id": "$app_id"}, After: []string{stepEnv}})
-	}
 }

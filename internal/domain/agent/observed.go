@@ -26,7 +26,8 @@ type Record struct {
 	Subscription  string       `json:"subscription,omitempty"`
 	Generations   []Generation `json:"generations,omitempty"` // oldest first
 	Assignments   []Assigned   `json:"assignments,omitempty"`
-	EnvFile       string       `json:"env_file,omitempty"` // absolute path of the file that we wrote
+	Federated     []string     `json:"federated,omitempty"` // names of the federated credentials that we have written
+	EnvFile       string       `json:"env_file,omitempty"`  // absolute path of the file that we wrote
 
 	Permissions []string `json:"permissions,omitempty"` // the Provisioner's: the pinned set of application permissions
 	StateFile   string   `json:"state_file,omitempty"`  // the Provisioner's: absolute path
@@ -90,6 +91,9 @@ func (r Record) Blank() bool {
 // Provisioned tells whether an application or a managed identity of this agent is recorded.
 func (r Record) Provisioned() bool { return r.ApplicationID != "" || r.ResourceID != "" }
 
+// Managed tells whether a managed identity is recorded, which has no application.
+func (r Record) Managed() bool { return r.ResourceID != "" }
+
 // Observed is what was found, all of it read in one go. A pointer that is nil means that the service answered "not there"; a lookup
 // that failed is an error of the observation, never a nil here.
 type Observed struct {
@@ -120,6 +124,11 @@ func (o Observed) sorted() Observed {
 		a.Federated = slices.SortedFunc(slices.Values(a.Federated), func(x, y FederatedCredential) int { return strings.Compare(x.ID, y.ID) })
 		a.Owners = slices.SortedFunc(slices.Values(a.Owners), func(x, y Owner) int { return strings.Compare(x.ID, y.ID) })
 		o.Application = &a
+	}
+	if o.Identity != nil {
+		i := *o.Identity
+		i.Federated = slices.SortedFunc(slices.Values(i.Federated), func(x, y FederatedCredential) int { return strings.Compare(x.Name, y.Name) })
+		o.Identity = &i
 	}
 	if o.Principal != nil {
 		p := *o.Principal
@@ -153,6 +162,7 @@ type Application struct {
 	UniqueName     string                `json:"unique_name,omitempty"`
 	SignInAudience string                `json:"sign_in_audience"`
 	RedirectURIs   []string              `json:"redirect_uris,omitempty"`
+	Implicit       bool                  `json:"implicit_grant,omitempty"` // tokens are given out in a browser's address line
 	Certificates   []Certificate         `json:"certificates"`
 	Passwords      []Password            `json:"passwords"`
 	Federated      []FederatedCredential `json:"federated,omitempty"`
@@ -208,6 +218,7 @@ type UserAssignedIdentity struct {
 	TenantID    string                `json:"tenant_id"`
 	ClientID    string                `json:"client_id"`
 	PrincipalID string                `json:"principal_id"` // object id of its service principal
+	Tags        map[string]string     `json:"tags,omitempty"`
 	Federated   []FederatedCredential `json:"federated,omitempty"`
 }
 

@@ -54,6 +54,12 @@ const (
 	DeleteKey         Action = "key.delete"
 	ClearEnv          Action = "env.clear"
 	Forget            Action = "record.forget"
+
+	CreateIdentity Action = "identity.create" // a user-assigned managed identity
+	AwaitPrincipal Action = "principal.await" // that Azure makes by itself
+	DeleteIdentity Action = "identity.delete"
+	WriteFederated Action = "federated.write" // makes it, or changes it in place
+	SeeFederated   Action = "federated.see"
 )
 
 // Plane is whose rights a step needs.
@@ -72,6 +78,7 @@ const (
 	FactApplication = "application" // object id
 	FactAppID       = "app_id"
 	FactPrincipal   = "principal"
+	FactResource    = "resource" // ARM id of a managed identity
 	FactUniqueName  = "unique_name"
 	FactGeneration  = "generation"
 	FactKey         = "key" // Ref

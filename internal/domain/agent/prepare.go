@@ -55,6 +55,10 @@ type PrepareOptions struct {
 func Prepare(s Spec, name string, o Observed, opt PrepareOptions) Plan {
 	d := &differ{spec: s, agent: s.Agents[name], seen: o.sorted(), opt: opt.Options, rec: o.Record}
 	d.plan = newPlan(Migrate, s, name, o.Record, opt.Options)
+	if d.agent.Keyless() {
+		d.block("keyless", "does the agent log in with a certificate?", "agent "+name+" gets no certificate: "+d.agent.LogsIn()+" logs in as it", "migrate is for kind: service-principal without federated")
+		return d.plan
+	}
 	d.identityBlockers()
 	if len(d.plan.Blockers) > 0 {
 		return d.plan
@@ -84,7 +88,7 @@ func (d *differ) strangers() {
 			d.notOurs(c)
 		}
 	}
-	d.federated(d.seen.Application.Federated)
+	d.federated(false)
 	if p := d.seen.Principal; p != nil {
 		d.principalCertificates(p.Certificates)
 	}

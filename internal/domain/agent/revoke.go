@@ -68,6 +68,10 @@ func (w *withdrawal) identity() {
 	if !w.rec.Provisioned() {
 		return
 	}
+	if w.rec.Managed() {
+		w.managed()
+		return
+	}
 	app := map[string]string{"application": w.rec.ApplicationID, "app_id": w.rec.AppID, "principal": w.principal}
 	if w.principal != "" {
 		w.step(Step{ID: "disable", Action: DisablePrincipal, Plane: Graph, Title: "disable the service principal", Why: "no new token from here on", With: app})
@@ -80,6 +84,9 @@ func (w *withdrawal) identity() {
 			}
 		}
 		for _, f := range a.Federated {
+			if slices.Contains(w.rec.Federated, f.Name) {
+				continue
+			}
 			w.plan.Findings = append(w.plan.Findings, finding.Finding{ID: "federated-credential", Outcome: finding.Warn, Question: "does nobody log in as the identity without its key?", Detail: "federated credential " + f.describe() + " goes with the application"})
 		}
 	}
@@ -158,7 +165,11 @@ func (w *withdrawal) keys() {
 
 func (w *withdrawal) here() {
 	if w.rec.EnvFile != "" {
-		w.step(Step{ID: "environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + w.rec.EnvFile, With: map[string]string{"file": w.rec.EnvFile, "app_id": w.rec.AppID}})
+		with := map[string]string{"file": w.rec.EnvFile, "app_id": w.rec.AppID}
+		if w.rec.Managed() {
+			with["resource"] = w.rec.ResourceID
+		}
+		w.step(Step{ID: "environment", Action: ClearEnv, Plane: Here, Title: "remove its keys from the environment file " + w.rec.EnvFile, With: with})
 	}
 	if w.rec.Provisioned() || len(w.rec.Generations) > 0 || w.rec.EnvFile != "" {
 		w.step(Step{ID: "forget", Action: Forget, Plane: Here, Title: "forget the agent"})

@@ -32,6 +32,10 @@ type RotateOptions struct {
 func Renew(s Spec, name string, o Observed, opt RotateOptions) Plan {
 	d := &differ{spec: s, agent: s.Agents[name], seen: o.sorted(), opt: opt.Options, rec: o.Record}
 	d.plan = newPlan(Rotate, s, name, o.Record, opt.Options)
+	if d.agent.Keyless() {
+		d.nothingToRotate()
+		return d.plan
+	}
 	old := d.rec.Active()
 	why := d.whyNewKey(old)
 	if !opt.Alone && why == "" && d.seen.Application != nil && !d.registered(old) {
@@ -72,6 +76,22 @@ func Renew(s Spec, name string, o Observed, opt RotateOptions) Plan {
 	}
 	d.rotated(opt.Alone)
 	return d.plan
+}
+
+// NothingToRotate is the finding of a rotation of an identity that has no key.
+const NothingToRotate = "nothing-to-rotate"
+
+// nothingToRotate says why there is nothing: what such an identity logs in with is renewed by whoever makes it.
+func (d *differ) nothingToRotate() {
+	if !d.rec.Provisioned() || d.rec.PrincipalID == "" {
+		d.block("not-provisioned", "is there anything to rotate?", "agent "+d.agent.Name+" is not provisioned", "leastkey apply "+d.agent.Name)
+		return
+	}
+	detail := "no: whoever logs in does it with a token of another issuer, which makes and renews its keys by itself"
+	if d.agent.Kind == ManagedIdentity {
+		detail = "no: Azure makes, keeps and renews what a managed identity logs in with, and nobody else ever has it"
+	}
+	d.find(finding.Skip, NothingToRotate, "is there anything to rotate?", detail, "")
 }
 
 // renewable stops a rotation that could only guess.
@@ -145,7 +165,7 @@ func (d *differ) rotated(alone bool) {
 	}
 	if d.seen.Application != nil {
 		d.passwords("applications", d.seen.Application.Passwords)
-		d.federated(d.seen.Application.Federated)
+		d.federated(false)
 	}
 	var all []string
 	for _, s := range d.plan.Steps {

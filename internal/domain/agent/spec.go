@@ -21,6 +21,15 @@ const (
 	AgentIdentity    Kind = "agent-identity"    // Entra Agent ID
 )
 
+// VaultAccess is what the agent may do with the secrets of its vault.
+type VaultAccess string
+
+// The accesses.
+const (
+	VaultOfficer VaultAccess = "officer" // read and write
+	VaultUser    VaultAccess = "user"    // read
+)
+
 // Cloud names a cloud.
 type Cloud string
 
@@ -54,20 +63,22 @@ type Provisioner struct {
 
 // Agent is one agent's part of the spec.
 type Agent struct {
-	Name          string            `json:"name" yaml:"-"` // the key in the yaml; the application's display name
-	Kind          Kind              `json:"kind" yaml:"kind"`
-	Certificate   CertificatePolicy `json:"certificate" yaml:"certificate"`
-	Certificates  []string          `json:"certificates,omitempty" yaml:"certificates"` // SHA-256, hex, of known ones of other machines
-	Owners        []string          `json:"owners,omitempty" yaml:"owners"`             // object ids, besides the operator who created it
-	EnvFile       string            `json:"env_file,omitempty" yaml:"env_file"`         // as written; relative to the yaml's folder
-	Roles         Roles             `json:"roles" yaml:"roles"`
-	KeyVault      string            `json:"key_vault,omitempty" yaml:"key_vault"`           // name or id
-	SessionPool   string            `json:"session_pool,omitempty" yaml:"session_pool"`     // name or id
-	ContentSafety string            `json:"content_safety,omitempty" yaml:"content_safety"` // name or id
-	Federated     []Federated       `json:"federated,omitempty" yaml:"federated"`
-	Broker        Broker            `json:"broker,omitzero" yaml:"broker"`
-	Runtime       Runtime           `json:"runtime,omitzero" yaml:"runtime"`
-	Image         string            `json:"image,omitempty" yaml:"image"`
+	Name         string            `json:"name" yaml:"-"` // the key in the yaml; the application's display name
+	Kind         Kind              `json:"kind" yaml:"kind"`
+	Certificate  CertificatePolicy `json:"certificate" yaml:"certificate"`
+	Certificates []string          `json:"certificates,omitempty" yaml:"certificates"` // SHA-256, hex, of known ones of other machines
+	Owners       []string          `json:"owners,omitempty" yaml:"owners"`             // object ids, besides the operator who created it
+	EnvFile      string            `json:"env_file,omitempty" yaml:"env_file"`         // as written; relative to the yaml's folder
+	Roles        Roles             `json:"roles" yaml:"roles"`
+	KeyVault     string            `json:"key_vault,omitempty" yaml:"key_vault"` // name or id
+	// KeyVaultAccess is officer, which reads and writes secrets, or user, which reads them; "" is officer.
+	KeyVaultAccess VaultAccess `json:"key_vault_access,omitempty" yaml:"key_vault_access"`
+	SessionPool    string      `json:"session_pool,omitempty" yaml:"session_pool"`     // name or id
+	ContentSafety  string      `json:"content_safety,omitempty" yaml:"content_safety"` // name or id
+	Federated      []Federated `json:"federated,omitempty" yaml:"federated"`
+	Broker         Broker      `json:"broker,omitzero" yaml:"broker"`
+	Runtime        Runtime     `json:"runtime,omitzero" yaml:"runtime"`
+	Image          string      `json:"image,omitempty" yaml:"image"`
 }
 
 // CertificatePolicy is how long a certificate lives. RenewAt is the part of its life after which it is renewed (0.66).
@@ -164,6 +175,9 @@ func (s *Spec) Defaults() {
 		if a.Roles.Set == "" && a.Roles.List == nil {
 			a.Roles.Set = "polyclaw"
 		}
+		for i := range a.Federated {
+			def(&a.Federated[i].Audience, TokenExchange)
+		}
 	}
 }
 
@@ -176,10 +190,14 @@ func def[T comparable](field *T, value T) {
 
 // polyclaw is the seed's role set: what the agent needs at which of the spec's scopes, and why.
 func polyclaw(s Spec, a *Agent) []need {
+	secrets := need{"Key Vault Secrets Officer", s.VaultID(a), "read and write its secrets"}
+	if a.KeyVaultAccess == VaultUser {
+		secrets = need{"Key Vault Secrets User", s.VaultID(a), "read its secrets"}
+	}
 	return []need{
 		{"Azure Bot Service Contributor Role", s.Group(), "create, update and delete bot registrations"},
 		{"Reader", s.Group(), "see the resources of the group"},
-		{"Key Vault Secrets Officer", s.VaultID(a), "read and write its secrets"},
+		secrets,
 		{"Azure ContainerApps Session Executor", s.PoolID(a), "run code in sandbox sessions"},
 		{"Cognitive Services User", s.SafetyID(a), "call Prompt Shields and content moderation"},
 	}

@@ -116,8 +116,8 @@ func TestValidate(t *testing.T) {
 		"an agent of which nothing is said": {func(s *agent.Spec, _ *agent.Agent) { s.Agents["x"] = nil }, "agents.x", "nothing is said"},
 		"an agent named like a path":        {func(s *agent.Spec, a *agent.Agent) { s.Agents["../x"] = a }, "agents.../x", "begins with a letter"},
 		"an agent whose name is too long":   {func(s *agent.Spec, a *agent.Agent) { s.Agents[strings.Repeat("x", 65)] = a }, "agents." + strings.Repeat("x", 65), "64"},
-		"a kind of a later version":         {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.ManagedIdentity }, bot + ".kind", "version 0.4"},
-		"another kind of a later version":   {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.AgentIdentity }, bot + ".kind", "version 0.5"},
+		"a managed identity":                {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.ManagedIdentity }, "", ""},
+		"a kind of a later version":         {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.AgentIdentity }, bot + ".kind", "version 0.5"},
 		"a kind that is none":               {func(_ *agent.Spec, a *agent.Agent) { a.Kind = "service-principle" }, bot + ".kind", "did you mean service-principal?"},
 		"a certificate of no day":           {func(_ *agent.Spec, a *agent.Agent) { a.Certificate.Days = -1 }, bot + ".certificate.days", "1 to 730"},
 		"a certificate of three years":      {func(_ *agent.Spec, a *agent.Agent) { a.Certificate.Days = 1095 }, bot + ".certificate.days", "1 to 730"},
@@ -149,8 +149,7 @@ func TestValidate(t *testing.T) {
 		"a role that climbs out of its group": {func(_ *agent.Spec, a *agent.Agent) {
 			a.Roles = list(agent.RoleAt{"Reader", group + "/providers/A.B/c/.."})
 		}, bot + ".roles[0].scope", "not an ARM scope"},
-		"a role on a resource":   {func(_ *agent.Spec, a *agent.Agent) { a.Roles = list(agent.RoleAt{"Reader", vault}) }, "", ""},
-		"a federated credential": {func(_ *agent.Spec, a *agent.Agent) { a.Federated = []agent.Federated{{}} }, bot + ".federated", "version 0.4"},
+		"a role on a resource": {func(_ *agent.Spec, a *agent.Agent) { a.Roles = list(agent.RoleAt{"Reader", vault}) }, "", ""},
 		"everything that is wrong, at once": {func(s *agent.Spec, a *agent.Agent) {
 			s.Tenant, s.Subscription, a.Certificate.Days = "", "", 0
 			a.Roles = list(agent.RoleAt{"Emperor of Everything", "x"}, agent.RoleAt{"Reader", group}, agent.RoleAt{"Owner", "/"})

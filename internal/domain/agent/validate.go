@@ -94,7 +94,7 @@ func (v *validator) agent(field, name string, a *Agent) {
 	switch a.Kind {
 	case ServicePrincipal:
 	case ManagedIdentity:
-		v.add(field+".kind", "managed-identity is not in this version; version 0.4 brings it", "use kind: service-principal")
+		v.managed(field, name, a)
 	case AgentIdentity:
 		v.add(field+".kind", "agent-identity is not in this version; version 0.5 brings it", "use kind: service-principal")
 	default:
@@ -102,10 +102,9 @@ func (v *validator) agent(field, name string, a *Agent) {
 	}
 	v.certificate(field, a)
 	v.resources(field, a)
+	v.access(field, a)
 	v.grants(field, a)
-	if len(a.Federated) > 0 {
-		v.add(field+".federated", "federated credentials are not in this version; version 0.4 brings them", "remove the field")
-	}
+	v.federated(field, a)
 }
 
 func (v *validator) certificate(field string, a *Agent) {
@@ -144,6 +143,17 @@ func (v *validator) resources(field string, a *Agent) {
 		if err != nil || sc.Level != role.Resource || !strings.EqualFold(sc.Provider, r.provider) || !strings.EqualFold(sc.Type, r.kind) {
 			v.add(field+"."+r.field, fmt.Sprintf("neither a name nor the id of a %s/%s", r.provider, r.kind), "")
 		}
+	}
+}
+
+// access is of the vault, so without one it would be a wish that nobody grants.
+func (v *validator) access(field string, a *Agent) {
+	if a.KeyVaultAccess == "" {
+		return
+	}
+	v.oneOf(field+".key_vault_access", string(a.KeyVaultAccess), string(VaultOfficer), string(VaultUser))
+	if a.KeyVault == "" {
+		v.add(field+".key_vault_access", "there is no key_vault that it could be an access to", "name the vault, or remove the field")
 	}
 }
 

@@ -66,6 +66,8 @@ type Report struct {
 	ApplicationID string             `json:"application_id"` // client id (appId)
 	ObjectID      string             `json:"application_object_id,omitempty"`
 	PrincipalID   string             `json:"principal_id"`
+	ResourceID    string             `json:"resource_id,omitempty"` // of a managed identity, which has no application object
+	LogsIn        string             `json:"logs_in,omitempty"`     // who can log in as an identity that has no key; "" of one that has
 	Key           secret.Ref         `json:"key"`
 	NotAfter      time.Time          `json:"certificate_expires,omitzero"`
 	Roles         []Granted          `json:"roles"`
@@ -185,6 +187,10 @@ type AdoptRequest struct {
 	Agent   string
 	AppID   string
 	Approve func(agent.Application) (bool, error) // shown its owners and credentials first; nil refuses
+
+	ResourceID string // instead of AppID: the ARM id of a managed identity
+	// ApproveIdentity is Approve of a managed identity, with the roles that it holds.
+	ApproveIdentity func(agent.UserAssignedIdentity, []agent.Assignment) (bool, error)
 }
 
 // LedgerEntry is one line of the ledger.

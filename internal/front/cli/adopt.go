@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/role"
 )
 
 func (c *command) adopt() *cobra.Command {
@@ -14,10 +17,11 @@ func (c *command) adopt() *cobra.Command {
 	var f form
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "adopt --app-id ID [AGENT]", Short: "Bring an existing application under management",
-		Long: `Shows the application with its owners and credentials and, once approved, records it as the agent's. Nothing but
-this command makes an application that leastkey did not create its own: a display name proves nothing.`,
-		Example: "  leastkey adopt --app-id 00000000-0000-0000-0000-000000000000 polyclaw-runtime",
+		Use: "adopt --app-id ID | --resource-id ID [AGENT]", Short: "Bring an existing application or managed identity under management",
+		Long: `Shows the application with its owners and credentials, or the managed identity with its federated credentials, tags and
+roles, and, once approved, records it as the agent's. Nothing but this command makes an identity that leastkey did not
+create its own: a name proves nothing.`,
+		Example: "  leastkey adopt --app-id 00000000-0000-0000-0000-000000000000 polyclaw-runtime\n  leastkey adopt --resource-id /subscriptions/…/userAssignedIdentities/polyclaw-runtime-mi polyclaw-runtime",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {
 			r.Agent = first(args)
@@ -25,27 +29,38 @@ this command makes an application that leastkey did not create its own: a displa
 		}),
 	}
 	cmd.Flags().StringVar(&r.AppID, "app-id", "", "client `ID` (appId) of the application")
+	cmd.Flags().StringVar(&r.ResourceID, "resource-id", "", "ARM `ID` of the managed identity, which is the one that the spec would make")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	f.flags(cmd)
 	return cmd
 }
 
 func (c *command) runAdopt(ctx context.Context, r api.AdoptRequest, f form, yes bool) error {
-	if !agent.IsGUID(r.AppID) {
+	if r.AppID != "" && r.ResourceID != "" {
+		return usage("", "adopt takes --app-id or --resource-id, not both")
+	}
+	if r.ResourceID == "" && !agent.IsGUID(r.AppID) {
 		return usage("az ad app list --display-name NAME --query [].appId shows it", "adopt needs --app-id with the client id (a GUID) of the application")
 	}
 	if !yes && !c.streams.Terminal {
-		return usage("look at the application first, then repeat with --yes", "adopt needs approval, and there is no terminal to ask on")
+		return usage("look at it first, then repeat with --yes", "adopt needs approval, and there is no terminal to ask on")
 	}
 	a := approval{c: c, ctx: ctx}
-	r.Approve = func(app agent.Application) (bool, error) {
-		c.err.application(app)
+	ask := func(question string) (bool, error) {
 		if yes {
 			return true, nil
 		}
-		ok, err := c.confirm(ctx, "Adopt this application?")
+		ok, err := c.confirm(ctx, question)
 		a.declined, a.err = !ok && err == nil, err
 		return ok, err
+	}
+	r.Approve = func(app agent.Application) (bool, error) {
+		c.err.application(app)
+		return ask("Adopt this application?")
+	}
+	r.ApproveIdentity = func(i agent.UserAssignedIdentity, held []agent.Assignment) (bool, error) {
+		c.err.managedIdentity(i, held)
+		return ask("Adopt this managed identity?")
 	}
 	return c.door(ctx, c.target, false, func(d Door) error {
 		g := c.progress()
@@ -88,6 +103,31 @@ func (p *printer) application(a agent.Application) {
 	}
 	if len(a.Certificates)+len(a.Passwords) == 0 {
 		p.field("credentials", "none")
+	}
+	p.blank()
+}
+
+// managedIdentity shows what somebody needs to know before they call a managed identity theirs.
+func (p *printer) managedIdentity(i agent.UserAssignedIdentity, held []agent.Assignment) {
+	p.styled(bold, "Managed identity %s", i.Name)
+	p.field("resource id", i.ID)
+	p.field("client id", i.ClientID)
+	p.field("principal", i.PrincipalID)
+	p.field("location", i.Location)
+	for _, key := range slices.Sorted(maps.Keys(i.Tags)) {
+		p.field("tag", key+"="+i.Tags[key])
+	}
+	if len(i.Federated) == 0 {
+		p.field("federated", "none")
+	}
+	for _, f := range i.Federated {
+		p.item(2, red, "FEDERATED", labels, f.Name+": "+f.Subject+" of "+f.Issuer+" logs in as it")
+	}
+	if len(held) == 0 {
+		p.field("role", "none that could be read")
+	}
+	for _, a := range held {
+		p.field("role", orDash(a.Role)+" on "+role.Short(a.Scope))
 	}
 	p.blank()
 }

@@ -2,9 +2,12 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/finding"
 	"github.com/leastkey/leastkey/internal/domain/role"
 )
 
@@ -32,6 +35,8 @@ func headline(r api.Report) string {
 		return prepared(r)
 	case api.FindingsExit(r.Findings) != api.ExitDone:
 		return fmt.Sprintf("%s is not as it should be; the findings below say why.", r.Agent)
+	case has(r.Findings, agent.NothingToRotate):
+		return fmt.Sprintf("Nothing to rotate: %s has no key.", r.Agent)
 	case r.Rotated:
 		return fmt.Sprintf("%s logs in with a new key.", r.Agent)
 	case r.Changed && r.ApplicationID == "":
@@ -67,7 +72,11 @@ func (p *printer) identity(r api.Report) {
 	p.field("identity", string(r.Kind)+" "+r.Agent)
 	p.field("client id", r.ApplicationID)
 	p.field("principal", r.PrincipalID)
+	p.field("resource id", r.ResourceID)
 	p.field("tenant", r.TenantID)
+	if r.LogsIn != "" && r.ApplicationID != "" {
+		p.field("logs in", r.LogsIn+"; nobody else, and not with a key")
+	}
 	if !r.Key.Zero() {
 		p.field("key", r.Key.String())
 	}
@@ -99,6 +108,10 @@ func (p *printer) grants(roles []api.Granted) {
 }
 
 func (p *printer) proof(r api.Report) {
+	if r.LogsIn != "" {
+		p.keylessProof(r)
+		return
+	}
 	if !r.Proof.ReadBack {
 		p.field("proof", plural(r.Proof.Logins, "login", "logins")+" with the agent's own key; nothing was read back yet")
 		return
@@ -107,13 +120,36 @@ func (p *printer) proof(r api.Report) {
 		plural(r.Proof.Logins, "login", "logins"),
 		plural(r.Proof.PasswordCredentials, "password credential", "password credentials"),
 		plural(r.Proof.ForeignCredentials, "foreign credential", "foreign credentials")))
-	if len(r.Proof.Readable) > 0 {
-		var at []string
-		for _, s := range r.Proof.Readable {
-			at = append(at, role.Short(s))
-		}
-		p.item(2, dim, "", labels, "role assignments read on "+strings.Join(at, ", "))
+	p.readable(r)
+}
+
+// keylessProof claims no login: nobody here can log in as such an identity.
+func (p *printer) keylessProof(r api.Report) {
+	switch {
+	case has(r.Findings, agent.NothingToRotate):
+	case !r.Proof.ReadBack:
+		p.field("proof", "nothing was read back yet; from here nobody can log in as it")
+	default:
+		p.field("proof", fmt.Sprintf("read back: %s, %s; from here nobody can log in as it",
+			plural(r.Proof.PasswordCredentials, "password credential", "password credentials"),
+			plural(r.Proof.ForeignCredentials, "foreign credential", "foreign credentials")))
+		p.readable(r)
 	}
+}
+
+func (p *printer) readable(r api.Report) {
+	if len(r.Proof.Readable) == 0 {
+		return
+	}
+	var at []string
+	for _, s := range r.Proof.Readable {
+		at = append(at, role.Short(s))
+	}
+	p.item(2, dim, "", labels, "role assignments read on "+strings.Join(at, ", "))
+}
+
+func has(all []finding.Finding, id string) bool {
+	return slices.ContainsFunc(all, func(f finding.Finding) bool { return f.ID == id })
 }
 
 func (p *printer) work(r api.Report) {

@@ -125,6 +125,7 @@ func (p *printer) record(r agent.Record) {
 	p.field("client id", r.AppID)
 	p.field("application", r.ApplicationID)
 	p.field("principal", r.PrincipalID)
+	p.field("resource id", r.ResourceID)
 	p.field("unique name", r.UniqueName)
 	if r.Adopted {
 		p.field("origin", "adopted")
@@ -139,6 +140,13 @@ func (p *printer) record(r agent.Record) {
 			text += "; rotated out, to be removed after " + when(g.RetireAt)
 		}
 		p.field(label, text)
+	}
+	for i, name := range r.Federated {
+		label := ""
+		if i == 0 {
+			label = "federated"
+		}
+		p.item(2, dim, label, labels, name)
 	}
 	for i, a := range r.Assignments {
 		label := ""

@@ -140,6 +140,7 @@ func one(a *agent.Agent) *yaml.Node {
 	f.text("env_file", a.EnvFile, "gets the ids, never a secret")
 	f.add("roles", roles(a.Roles), rolesComment(a.Roles))
 	f.text("key_vault", a.KeyVault, "adds Key Vault Secrets Officer on it")
+	f.text("key_vault_access", string(a.KeyVaultAccess), "officer | user, who only reads")
 	f.text("session_pool", a.SessionPool, "adds Azure ContainerApps Session Executor on it")
 	f.text("content_safety", a.ContentSafety, "adds Cognitive Services User on it")
 	f.add("federated", federated(a.Federated), "tokens of other issuers that stand for the agent")

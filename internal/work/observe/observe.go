@@ -34,6 +34,10 @@ type ARM interface {
 	Vault(ctx context.Context, id string) (*agent.Vault, error)
 	Exists(ctx context.Context, id string) (bool, error)
 	Assignments(ctx context.Context, scope, principalID string) ([]agent.Assignment, error)
+	// Identity is a user-assigned managed identity by its ARM id, nil if ARM answered that there is none; IdentityFederated its federated
+	// credentials, which ARM shows to a request of their own.
+	Identity(ctx context.Context, id string) (*agent.UserAssignedIdentity, error)
+	IdentityFederated(ctx context.Context, id string) ([]agent.FederatedCredential, error)
 }
 
 // Keys opens keys by reference.
@@ -97,20 +101,26 @@ func (o *Observer) Resources(ctx context.Context, s agent.Spec, a *agent.Agent) 
 
 func (o *Observer) agent(ctx context.Context, s agent.Spec, a *agent.Agent, rec agent.Record, seen *agent.Observed) error {
 	var g Group
-	g.Read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
-		all, err := o.Graph.Namesakes(ctx, a.Name)
-		seen.Namesakes = nil
-		for _, n := range all {
-			if n.ID != rec.ApplicationID {
-				seen.Namesakes = append(seen.Namesakes, n)
+	managed := rec.Managed() || (!rec.Provisioned() && a.Kind == agent.ManagedIdentity)
+	if !managed {
+		g.Read(ctx, "applications named "+a.Name, func(ctx context.Context) error {
+			all, err := o.Graph.Namesakes(ctx, a.Name)
+			seen.Namesakes = nil
+			for _, n := range all {
+				if n.ID != rec.ApplicationID {
+					seen.Namesakes = append(seen.Namesakes, n)
+				}
 			}
-		}
-		return err
-	})
+			return err
+		})
+	}
 	if !seen.AzureUnread {
 		o.resources(ctx, &g, s, a, seen)
 	}
-	if rec.Provisioned() {
+	switch {
+	case managed:
+		o.managed(ctx, &g, s, a, rec, seen)
+	case rec.Provisioned():
 		o.identity(ctx, &g, s, a, rec, seen)
 	}
 	g.Do(func() error { return o.keys(ctx, rec, seen) })
@@ -130,7 +140,10 @@ func (o *Observer) Identity(ctx context.Context, s agent.Spec, a *agent.Agent, r
 	looking := *o
 	looking.ARM = arm
 	var g Group
-	if rec.Provisioned() {
+	switch {
+	case rec.Managed():
+		looking.managed(ctx, &g, s, a, rec, &seen)
+	case rec.Provisioned():
 		looking.identity(ctx, &g, s, a, rec, &seen)
 	}
 	err := g.Wait()

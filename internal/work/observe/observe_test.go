@@ -42,6 +42,7 @@ type world struct {
 	spec  agent.Spec
 	keys  map[string]crypto.Signer
 	at    map[string][]agent.Assignment // by scope
+	mi    *agent.UserAssignedIdentity
 }
 
 func (w *world) ask(op string) error {
@@ -105,6 +106,14 @@ func (w *world) Exists(_ context.Context, id string) (bool, error) {
 
 func (w *world) Assignments(_ context.Context, scope, _ string) ([]agent.Assignment, error) {
 	return w.at[scope], w.ask("assignments " + scope)
+}
+
+func (w *world) Identity(_ context.Context, id string) (*agent.UserAssignedIdentity, error) {
+	return w.mi, w.ask("identity " + id[strings.LastIndex(id, "/")+1:])
+}
+
+func (w *world) IdentityFederated(context.Context, string) ([]agent.FederatedCredential, error) {
+	return []agent.FederatedCredential{{Name: "fic"}}, w.ask("identity federated")
 }
 
 func (w *world) Open(_ context.Context, ref secret.Ref) (crypto.Signer, error) {

@@ -311,23 +311,6 @@ func (p *Provision) removePassword() job.Handler {
 	}}
 }
 
-// removeFederated removes a federated credential. "Not found" is believed once it has lasted: a replica may not have heard of it yet.
-func (p *Provision) removeFederated() job.Handler {
-	return job.Handler{Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-		id, since := c.With("key_id"), time.Now()
-		r := agent.Result{Detail: "id " + id, Evidence: evidence("DELETE federatedIdentityCredentials/"+id, "removed")}
-		err := c.Wait(ctx, job.Probe{What: c.Step.Title, Try: func(ctx context.Context) error {
-			err := p.Graph.RemoveFederated(ctx, c.With("application"), id)
-			if fault.Is(err, fault.NotFound) && time.Since(since) >= p.Settle {
-				r.Evidence = evidence("DELETE federatedIdentityCredentials/"+id, "not found")
-				return nil
-			}
-			return job.Spreading(err)
-		}})
-		return r, err
-	}}
-}
-
 // login is the proof that a generation works: several logins in a row, each with the key as the keystore gives it back. After it, and not
 // before, the generation is the active one.
 func (p *Provision) login() job.Handler {

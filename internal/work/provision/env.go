@@ -11,7 +11,7 @@ import (
 func (p *Provision) writeEnv() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-			did, err := p.Env.Write(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
+			did, err := p.Env.Write(ctx, c.With("file"), agent.EnvOf(c.With("resource"), c.With("app_id"), c.Run.Plan.Tenant))
 			return agent.Result{Detail: did, Facts: map[string]string{"env_file": p.Env.Path(c.With("file"))}}, err
 		},
 		Remember: func(c *job.Call, r agent.Result, rec *agent.Record) {
@@ -31,7 +31,7 @@ func clears(plan agent.Plan, file string) bool {
 func (p *Provision) clearEnv() job.Handler {
 	return job.Handler{
 		Do: func(ctx context.Context, c *job.Call) (agent.Result, error) {
-			did, err := p.Env.Clear(ctx, c.With("file"), agent.EnvKeys(c.With("app_id"), c.Run.Plan.Tenant))
+			did, err := p.Env.Clear(ctx, c.With("file"), agent.EnvOf(c.With("resource"), c.With("app_id"), c.Run.Plan.Tenant))
 			return agent.Result{Detail: did}, err
 		},
 		Remember: func(c *job.Call, _ agent.Result, rec *agent.Record) { rec.EnvFile = c.Fact("env_file") },

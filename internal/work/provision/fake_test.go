@@ -45,6 +45,7 @@ type world struct {
 	sp      *agent.Principal
 	bin     map[string]bool
 	assigns []agent.Assignment
+	mi      *agent.UserAssignedIdentity
 	keys    map[string]crypto.Signer // by ref
 	rec     agent.Record
 	entries []agent.Entry

@@ -436,12 +436,13 @@ func TestForget(t *testing.T) {
 func TestEveryActionHasAHandler(t *testing.T) {
 	handlers := newWorld(t).prov.Handlers()
 	for _, a := range []agent.Action{agent.CreateApplication, agent.AdoptApplication, agent.SingleTenant, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.RemoveCertificate, agent.RemovePassword, agent.RemoveFederated, agent.AssignRole, agent.RemoveRole, agent.Login, agent.Verify,
-		agent.WriteEnv, agent.DisablePrincipal, agent.ClearCertificates, agent.DeleteApplication, agent.PurgePrincipal, agent.PurgeApplication, agent.ProveDead, agent.DeleteKey, agent.ClearEnv, agent.Forget, agent.RetireLater} {
+		agent.WriteEnv, agent.DisablePrincipal, agent.ClearCertificates, agent.DeleteApplication, agent.PurgePrincipal, agent.PurgeApplication, agent.ProveDead, agent.DeleteKey, agent.ClearEnv, agent.Forget, agent.RetireLater,
+		agent.CreateIdentity, agent.AwaitPrincipal, agent.DeleteIdentity, agent.WriteFederated, agent.SeeFederated} {
 		h, ok := handlers[a]
 		if !ok || h.Do == nil {
 			t.Errorf("%s has no handler", a)
 		}
-		if looks := a == agent.Login || a == agent.Verify || a == agent.ProveDead; h.Looks != looks {
+		if looks := a == agent.Login || a == agent.Verify || a == agent.ProveDead || a == agent.AwaitPrincipal || a == agent.SeeFederated; h.Looks != looks {
 			t.Errorf("%s only looks: %v", a, h.Looks)
 		}
 		delete(handlers, a)

@@ -32,6 +32,8 @@ type Graph interface {
 	CreatePrincipal(ctx context.Context, appID string) (agent.Principal, error)
 	SetEnabled(ctx context.Context, principalID string, enabled bool) error
 	RemovePassword(ctx context.Context, collection, objectID, keyID string) error
+	// PutFederated makes the federated credential of that name, or changes it in place.
+	PutFederated(ctx context.Context, objectID string, f agent.FederatedCredential) error
 	RemoveFederated(ctx context.Context, objectID, id string) error
 	DeleteApplication(ctx context.Context, objectID string) error
 	Deleted(ctx context.Context, objectID string) (bool, error) // in the recycle bin
@@ -45,6 +47,11 @@ type ARM interface {
 	Assign(ctx context.Context, name string, g role.Grant, principalID string) error
 	AssignmentFor(ctx context.Context, g role.Grant, principalID string) (*agent.Assignment, error)
 	Unassign(ctx context.Context, scope, name string) error
+	// PutIdentity makes a user-assigned managed identity; created is false where one of the id was there.
+	PutIdentity(ctx context.Context, id, location string, tags map[string]string) (made *agent.UserAssignedIdentity, created bool, err error)
+	DeleteIdentity(ctx context.Context, id string) error
+	PutIdentityFederated(ctx context.Context, id string, f agent.FederatedCredential) error
+	RemoveIdentityFederated(ctx context.Context, id, name string) error
 }
 
 // Keystore keeps private keys.
@@ -148,6 +155,11 @@ func (p *Provision) Handlers() map[agent.Action]job.Handler {
 		agent.DeleteKey:           p.deleteKey(),
 		agent.ClearEnv:            p.clearEnv(),
 		agent.Forget:              p.forget(),
+		agent.CreateIdentity:      p.createIdentity(),
+		agent.AwaitPrincipal:      p.awaitPrincipal(),
+		agent.DeleteIdentity:      p.deleteIdentity(),
+		agent.WriteFederated:      p.writeFederated(),
+		agent.SeeFederated:        p.seeFederated(),
 	}
 }
 

@@ -40,9 +40,9 @@ func (p *Provision) verify() job.Handler {
 		err = c.Wait(ctx, job.Probe{What: c.Step.Title, Try: func(ctx context.Context) error {
 			back, err := p.readBack(ctx, c.Run.Plan, rec, c.With(agent.WithoutAssignments) != "")
 			if err != nil {
-				return p.spreading(c, since, err, agent.CreateApplication, agent.CreatePrincipal)
+				return p.spreading(c, since, err, agent.CreateApplication, agent.CreatePrincipal, agent.CreateIdentity)
 			}
-			if late := back.late(c.Run.Plan, rec, p.Roles); late.what != "" {
+			if late := back.late(c.Run.Plan, strings.Fields(c.With("federated")), rec, p.Roles); late.what != "" {
 				if p.lagging(c, since, late.of...) {
 					return fault.Newf(fault.NotYet, "%s", late.what)
 				}
@@ -93,6 +93,7 @@ func changed(name string, err error) error {
 // readback is what was read.
 type readback struct {
 	app       agent.Application
+	identity  agent.UserAssignedIdentity // instead of app, where the record is of one
 	principal agent.Principal
 	held      observe.Held
 	blind     bool // the caller may not read role assignments: nothing is known of them
@@ -106,7 +107,13 @@ func (p *Provision) readBack(ctx context.Context, plan agent.Plan, rec agent.Rec
 		wg   sync.WaitGroup
 	)
 	began := time.Now()
-	wg.Go(func() { back.app, errs[0] = observe.Application(ctx, p.Graph, rec.ApplicationID) })
+	wg.Go(func() {
+		if rec.Managed() {
+			back.identity, errs[0] = p.sameIdentity(ctx, rec)
+			return
+		}
+		back.app, errs[0] = observe.Application(ctx, p.Graph, rec.ApplicationID)
+	})
 	wg.Go(func() { back.principal, errs[1] = p.Graph.Principal(ctx, rec.AppID) })
 	wg.Go(func() {
 		if blind {
@@ -119,17 +126,34 @@ func (p *Provision) readBack(ctx context.Context, plan agent.Plan, rec agent.Rec
 	return back, errors.Join(errs[:]...)
 }
 
+// sameIdentity reads the recorded managed identity, which somebody may have made anew under its name.
+func (p *Provision) sameIdentity(ctx context.Context, rec agent.Record) (agent.UserAssignedIdentity, error) {
+	i, err := observe.Identity(ctx, p.ARM, rec.ResourceID)
+	if err == nil && !strings.EqualFold(i.PrincipalID, rec.PrincipalID) {
+		err = fault.New(fault.Conflict, "principal of "+i.ID+" is "+i.PrincipalID+", recorded is "+rec.PrincipalID, "somebody made it anew: leastkey plan "+rec.Agent)
+	}
+	return i, err
+}
+
+// federated are the federated credentials that were read.
+func (b readback) federated() []agent.FederatedCredential {
+	return append(slices.Clone(b.app.Federated), b.identity.Federated...)
+}
+
 // late is what has not arrived, or not left, yet, and the steps that may have made it so a moment ago.
 type late struct {
 	what string
 	of   []agent.Action
 }
 
-// late is empty once the reading agrees with the plan.
-func (b readback) late(plan agent.Plan, rec agent.Record, roles role.Catalogue) late {
+// late is empty once the reading agrees with the plan. federated are the names of the federated credentials that shall be there.
+func (b readback) late(plan agent.Plan, federated []string, rec agent.Record, roles role.Catalogue) late {
 	a := plan.Spec.Agents[plan.Agent]
-	if !slices.ContainsFunc(b.app.Certificates, func(c agent.Certificate) bool { return rec.Whose(a, c) == agent.Current }) {
+	if !a.Keyless() && !slices.ContainsFunc(b.app.Certificates, func(c agent.Certificate) bool { return rec.Whose(a, c) == agent.Current }) {
 		return late{"our certificate is not on the application", []agent.Action{agent.RegisterCertificate}}
+	}
+	if err := missingFederated(a, federated, b.federated()); err != nil {
+		return late{err.Error(), []agent.Action{agent.WriteFederated}}
 	}
 	for _, s := range plan.Steps {
 		if what := b.lingers(s); what != "" {
@@ -168,7 +192,7 @@ func (b readback) lingers(s agent.Step) string {
 			return "password " + id + " is still there"
 		}
 	case agent.RemoveFederated:
-		if slices.ContainsFunc(b.app.Federated, func(f agent.FederatedCredential) bool { return f.ID == id }) {
+		if slices.ContainsFunc(b.federated(), func(f agent.FederatedCredential) bool { return f.ID == id || f.Name == id }) {
 			return "federated credential " + id + " is still there"
 		}
 	case agent.RemoveRole:
@@ -229,18 +253,22 @@ func (b readback) unseen(plan agent.Plan) error {
 func (b readback) result(plan agent.Plan, rec agent.Record) agent.Result {
 	a := plan.Spec.Agents[plan.Agent]
 	passwords := len(b.app.Passwords) + len(b.principal.Passwords)
-	foreign := ForeignCredentials(rec, a, b.app, b.principal)
+	foreign := b.foreign(a, rec)
 	detail := fmt.Sprintf("%d passwords, %d foreign credentials, %d role assignments", passwords, foreign, len(b.held.Assignments))
 	if b.blind {
 		detail = fmt.Sprintf("%d passwords, %d foreign credentials; role assignments were not read", passwords, foreign)
 	}
 	at := time.Now().UTC()
+	object := finding.Evidence{Asked: "GET applications/" + b.app.ID, Answer: fmt.Sprintf("%d passwords, %d certificates, %d federated credentials", len(b.app.Passwords), len(b.app.Certificates), len(b.app.Federated)), At: at, Took: b.took}
+	if rec.Managed() {
+		object.Asked, object.Answer = "GET "+b.identity.ID, fmt.Sprintf("principal %s, %d federated credentials", b.identity.PrincipalID, len(b.identity.Federated))
+	}
 	r := agent.Result{
 		Detail: detail,
 		Facts:  map[string]string{FactPasswords: strconv.Itoa(passwords), FactForeign: strconv.Itoa(foreign), FactReadable: strings.Join(b.held.Readable, " ")},
 		Evidence: []finding.Evidence{
-			{Asked: "GET applications/" + b.app.ID, Answer: fmt.Sprintf("%d passwords, %d certificates, %d federated credentials", len(b.app.Passwords), len(b.app.Certificates), len(b.app.Federated)), At: at, Took: b.took},
-			{Asked: "GET servicePrincipals(appId='" + b.app.AppID + "')", Answer: fmt.Sprintf("%d passwords, %d certificates", len(b.principal.Passwords), len(b.principal.Certificates)), At: at, Took: b.took},
+			object,
+			{Asked: "GET servicePrincipals(appId='" + rec.AppID + "')", Answer: fmt.Sprintf("%d passwords, %d certificates", len(b.principal.Passwords), len(b.principal.Certificates)), At: at, Took: b.took},
 		},
 	}
 	if !b.blind {
@@ -249,9 +277,22 @@ func (b readback) result(plan agent.Plan, rec agent.Record) agent.Result {
 	return r
 }
 
-// ForeignCredentials counts what lets somebody else in: certificates that are neither ours nor known, and federated credentials.
+func (b readback) foreign(a *agent.Agent, rec agent.Record) int {
+	if rec.Managed() {
+		return ForeignOfIdentity(a, b.identity)
+	}
+	return ForeignCredentials(rec, a, b.app, b.principal)
+}
+
+// ForeignCredentials counts what lets somebody else in: certificates that are neither ours nor known, and federated credentials that the
+// spec does not ask for.
 func ForeignCredentials(rec agent.Record, a *agent.Agent, app agent.Application, p agent.Principal) int {
-	return Foreign(rec, a, app.Certificates, p.Certificates) + len(app.Federated)
+	return Foreign(rec, a, app.Certificates, p.Certificates) + len(a.StrangeFederated(app.Federated))
+}
+
+// ForeignOfIdentity is ForeignCredentials of a managed identity, whose certificates are Azure's own.
+func ForeignOfIdentity(a *agent.Agent, i agent.UserAssignedIdentity) int {
+	return len(a.StrangeFederated(i.Federated))
 }
 
 // Foreign counts the certificates that are neither ours nor known.

@@ -224,7 +224,8 @@ func TestFederatedCredentialsAreAllRead(t *testing.T) {
 		nothing(), problem(404, "Request_ResourceNotFound", "x"), ok(`{"value":[{"name":"no id"}]}`), problem(404, "Request_ResourceNotFound", "x"),
 	)
 	all, err := client.Federated(t.Context(), appObject)
-	if err != nil || len(all) != 2 || all[0] != (agent.FederatedCredential{ID: "f1", Name: "evil", Issuer: "https://i", Subject: "s"}) {
+	if err != nil || len(all) != 2 || all[0].ID != "f1" || all[0].Name != "evil" ||
+		!all[0].Stands(agent.FederatedCredential{Issuer: "https://i", Subject: "s", Audiences: []string{agent.TokenExchange}}) {
 		t.Errorf("%+v: %v", all, err)
 	}
 	if err := client.RemoveFederated(t.Context(), appObject, "f1/../x"); err != nil {
