@@ -86,7 +86,7 @@ func (v *version1) specification() {
 	route(v.api, api.View, operation(http.MethodGet, "/spec", "get-spec", "spec", "Show leastkey.yaml", "With its SHA-256, which a change names."),
 		func(ctx context.Context, _ *struct{}) (*body[api.SpecAnswer], error) {
 			got, err := v.c.House.ReadSpec(ctx)
-			return &body[api.SpecAnswer]{got}, err
+			return &body[api.SpecAnswer]{got}, outside(err)
 		})
 	op := operation(http.MethodPatch, "/spec", "change-spec", "spec", "Change leastkey.yaml", "Fields that are not named stay, and so do comments. Nothing is applied. 409: it has changed meanwhile.")
 	op.Responses = v.fuller(http.StatusForbidden, "It cannot be written here; spec holds the file as it would be.", api.UnwrittenSpec{})
@@ -97,7 +97,7 @@ func (v *version1) specification() {
 			p := problemOf(err)
 			return nil, &fullerError{p, api.UnwrittenSpec{Problem: p, Spec: &got}, err}
 		}
-		return &body[api.SpecAnswer]{got}, err
+		return &body[api.SpecAnswer]{got}, outside(err)
 	})
 	route(v.api, api.View, operation(http.MethodGet, "/choices", "list-choices", "spec", "What the operator may choose from", "A list that could not be read is empty, and `errors` says why."),
 		func(ctx context.Context, in *struct {
@@ -107,6 +107,6 @@ func (v *version1) specification() {
 			got, err := v.c.House.Choices(ctx, in.Subscription, in.Group)
 			got.Subscriptions, got.Groups, got.Vaults = list(got.Subscriptions), list(got.Groups), list(got.Vaults)
 			got.SessionPools, got.ContentSafety = list(got.SessionPools), list(got.ContentSafety)
-			return &body[api.Choices]{got}, err
+			return &body[api.Choices]{got}, outside(err)
 		})
 }

@@ -60,7 +60,7 @@ type jobAnswer struct {
 
 func answerJob(j api.Job, err error) (*jobAnswer, error) {
 	if err != nil {
-		return nil, err
+		return nil, outside(err)
 	}
 	return &jobAnswer{Location: v1 + "/jobs/" + j.ID, Body: j}, nil
 }
@@ -79,9 +79,20 @@ func ask[T any](ctx context.Context, s *Server, do func(Door) (T, error)) (*body
 	defer leave(d)
 	got, err := do(d)
 	if err != nil {
-		return nil, err
+		return nil, outside(err)
 	}
 	return &body[T]{got}, nil
+}
+
+// outside tells an operator who is not logged in from a caller who is not: 401 would say that the caller's own token is wrong, and lead a
+// browser to the login. The code stays.
+func outside(err error) error {
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
+	}
+	p := problemOf(err)
+	p.Status, p.Title = http.StatusServiceUnavailable, http.StatusText(http.StatusServiceUnavailable)
+	return &fullerError{p, p, err}
 }
 
 // leave lets go of a door. It stays open for others, so there is nothing that closing it could lose.
