@@ -38,13 +38,13 @@ func EffectOf(s agent.Step) Effect {
 		return Destroy
 	}
 	switch s.Action {
-	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole,
+	case agent.CreateApplication, agent.CreatePrincipal, agent.MintKey, agent.RegisterCertificate, agent.AssignRole, agent.CreateIdentity, agent.WriteFederated,
 		provisioner.DeclarePermissions, provisioner.GrantPermission, provisioner.BackUp:
 		return Create
 	case agent.AdoptApplication, agent.SingleTenant, agent.WriteEnv, agent.ClearEnv, agent.DisablePrincipal, agent.Forget, agent.RetireLater,
 		provisioner.PinPermissions, provisioner.WriteState, provisioner.RestoreState, provisioner.PromoteKey, provisioner.RestoreKey, provisioner.ImportKey:
 		return Change
-	case agent.Login, agent.Verify, agent.ProveDead, provisioner.NoPasswords, provisioner.SecretDeadProof, provisioner.ScanSecret:
+	case agent.Login, agent.Verify, agent.ProveDead, agent.AwaitPrincipal, agent.SeeFederated, provisioner.NoPasswords, provisioner.SecretDeadProof, provisioner.ScanSecret:
 		return Prove
 	}
 	return Destroy
@@ -104,6 +104,9 @@ func Subject(p agent.Plan) string {
 func Nothing(p agent.Plan) string {
 	if p.Verb == agent.Revoke {
 		return fmt.Sprintf("Nothing to do: %s has no identity left.", p.Agent)
+	}
+	if p.Verb == agent.Rotate {
+		return fmt.Sprintf("Nothing to rotate: %s has no key.", p.Agent)
 	}
 	if p.Verb == agent.Migrate && p.Agent != provisioner.Name {
 		return fmt.Sprintf("Nothing to do: %s has its certificate.", p.Agent)
