@@ -14,9 +14,9 @@ func (a *App) preflight(p *place, w outside, keys provision.Keystore, mem recall
 	return preflight.New(preflight.Config{
 		Operator: w.operatorHere(p),
 		Graph:    preflightGraph{w.graph.Client, min(p.settle, longestAbsence)},
-		ARM:      preflightARM{p: p, w: w},
+		ARM:      w.arm,
 		Self: func(s preflight.Subject) preflight.Self {
-			return preflightSelf{app: a, p: p, w: w, keys: keys, subject: s}
+			return preflightSelf{app: a, p: p, w: w, keys: keys, subject: s, own: new(ownCredential)}
 		},
 		Host:   preflightHost{app: a, p: p},
 		Own:    preflightOwn{p: p, w: w, keys: keys},
@@ -33,4 +33,5 @@ type preflightSelf struct {
 	w       outside
 	keys    provision.Keystore
 	subject preflight.Subject
+	own     *ownCredential
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,18 +75,11 @@ func lasting[T any](ctx context.Context, settle time.Duration, what string, read
 
 // Login implements [preflight.Self].
 func (s preflightSelf) Login(ctx context.Context, scope string) (api.Caller, error) {
-	g := s.subject.Record.Active()
-	if g == nil {
-		return api.Caller{}, fault.New(fault.NotFound, "no certificate of "+s.subject.Record.Agent+" is recorded", "leastkey apply "+s.subject.Record.Agent)
-	}
-	key, err := s.keys.Open(ctx, g.Ref)
+	c, err := s.credential(ctx)
 	if err != nil {
-		return api.Caller{}, fmt.Errorf("open key %s: %w", g.Ref, err)
+		return api.Caller{}, err
 	}
-	if scope == "" || scope == s.p.ends.ARMScope {
-		return s.w.login(ctx, s.subject.Record.AppID, key, g.DER)
-	}
-	t, err := s.w.token(ctx, s.subject.Record.AppID, key, g.DER, scope)
+	t, err := c.Token(ctx, cmp.Or(scope, s.p.ends.ARMScope))
 	if err != nil {
 		return api.Caller{}, err
 	}

@@ -12,6 +12,11 @@ import (
 	"github.com/leastkey/leastkey/internal/work/job"
 )
 
+// Lister is the part of Azure Resource Manager that a list of role assignments needs.
+type Lister interface {
+	Assignments(ctx context.Context, scope, principalID string) ([]agent.Assignment, error)
+}
+
 // Held is what a principal was seen to hold, and where that was looked for.
 type Held struct {
 	Assignments []agent.Assignment
@@ -34,7 +39,7 @@ func (h Held) and(other Held) Held {
 }
 
 // Assignments lists every role assignment of a principal of which nothing is recorded, and where it could look.
-func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a *agent.Agent, principal string) ([]agent.Assignment, []string, error) {
+func Assignments(ctx context.Context, arm Lister, roles role.Catalogue, s agent.Spec, a *agent.Agent, principal string) ([]agent.Assignment, []string, error) {
 	held, err := HeldBy(ctx, arm, roles, s, a, agent.Record{}, principal)
 	return held.Assignments, held.Readable, err
 }
@@ -45,7 +50,7 @@ func Assignments(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spe
 //
 // A scope that the caller may not read is an error, unless something is recorded there: then it is unread, and the plan decides what to do
 // about what nobody can see.
-func HeldBy(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a *agent.Agent, rec agent.Record, principal string) (Held, error) {
+func HeldBy(ctx context.Context, arm Lister, roles role.Catalogue, s agent.Spec, a *agent.Agent, rec agent.Record, principal string) (Held, error) {
 	l := &lister{arm: arm, roles: roles, principal: principal, recorded: map[string]bool{}, seen: map[string]bool{}}
 	places := l.places(s, a, rec)
 	var g Group
@@ -59,7 +64,7 @@ func HeldBy(ctx context.Context, arm ARM, roles role.Catalogue, s agent.Spec, a 
 }
 
 type lister struct {
-	arm       ARM
+	arm       Lister
 	roles     role.Catalogue
 	principal string
 	recorded  map[string]bool // scopes, in lower case

@@ -31,6 +31,7 @@ type Graph interface {
 type Self interface {
 	// Login gets a new token for the scope ("" is Azure Resource Manager's) and tells whose it is.
 	Login(ctx context.Context, scope string) (api.Caller, error)
+	ownRights
 }
 
 // Own is what this machine has of the identity.
