@@ -33,14 +33,15 @@ type endpoints struct {
 	// ARMScope is not ARM + "/.default": the audience of Azure Resource Manager has a name of its own in every cloud.
 	ARMScope   string
 	GraphScope string
+	Vault      string // audience of Key Vault, without /.default
 }
 
 // realClouds are the sovereign clouds (Microsoft, "National clouds" and "Azure Resource Manager endpoints", 2026).
 func realClouds() map[agent.Cloud]endpoints {
 	return map[agent.Cloud]endpoints{
-		agent.Public: {"https://login.microsoftonline.com", "https://graph.microsoft.com", "https://management.azure.com", "https://management.azure.com/.default", "https://graph.microsoft.com/.default"},
-		agent.USGov:  {"https://login.microsoftonline.us", "https://graph.microsoft.us", "https://management.usgovcloudapi.net", "https://management.usgovcloudapi.net/.default", "https://graph.microsoft.us/.default"},
-		agent.China:  {"https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default", "https://microsoftgraph.chinacloudapi.cn/.default"},
+		agent.Public: {"https://login.microsoftonline.com", "https://graph.microsoft.com", "https://management.azure.com", "https://management.azure.com/.default", "https://graph.microsoft.com/.default", "https://vault.azure.net"},
+		agent.USGov:  {"https://login.microsoftonline.us", "https://graph.microsoft.us", "https://management.usgovcloudapi.net", "https://management.usgovcloudapi.net/.default", "https://graph.microsoft.us/.default", "https://vault.usgovcloudapi.net"},
+		agent.China:  {"https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default", "https://microsoftgraph.chinacloudapi.cn/.default", "https://vault.azure.cn"},
 	}
 }
 
@@ -172,7 +173,7 @@ func knobTimes(k localcloud.Knobs) (settle, lifetime time.Duration) {
 }
 
 func localEndpoints(login, graph, arm string) endpoints {
-	return endpoints{Login: login, Graph: graph, ARM: arm, ARMScope: arm + "/.default", GraphScope: graph + "/.default"}
+	return endpoints{Login: login, Graph: graph, ARM: arm, ARMScope: arm + "/.default", GraphScope: graph + "/.default", Vault: "https://vault.azure.net"}
 }
 
 func testOperators(all []localcloud.Operator, err error) (map[string]testOperator, error) {

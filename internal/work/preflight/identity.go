@@ -32,6 +32,9 @@ type Self interface {
 	// Login gets a new token for the scope ("" is Azure Resource Manager's) and tells whose it is.
 	Login(ctx context.Context, scope string) (api.Caller, error)
 	ownRights
+	// SecretNames lists the names of the secrets of a vault, and no value. The identity's token is fetched while where finds out the
+	// vault's address.
+	SecretNames(ctx context.Context, where func() (string, error)) ([]string, error)
 }
 
 // Own is what this machine has of the identity.
