@@ -27,6 +27,9 @@ func (r Run) Command() string {
 	if r.Verb == Migrate {
 		return "leastkey migrate " + r.Agent + " --prepare"
 	}
+	if r.Verb == FixRoles {
+		return "leastkey roles fix " + r.Agent
+	}
 	return "leastkey " + string(r.Verb) + " " + r.Agent
 }
 
