@@ -32,6 +32,8 @@ type Door interface {
 	// PreflightRuns gives the kept reports of an agent, the newest first, without their findings' evidence; PreflightRun gives one, whole.
 	PreflightRuns(ctx context.Context, agent string, limit int) ([]api.PreflightReport, error)
 	PreflightRun(ctx context.Context, agent, id string) (api.PreflightReport, error) // "" or "latest" is the newest; fault.NotFound
+	// PreflightVerify tells whether a report is as it was made, and made here.
+	PreflightVerify(context.Context, api.PreflightReport) (api.PreflightVerdict, error)
 	Ledger(ctx context.Context, limit int) ([]api.LedgerEntry, error)
 	VerifyLedger(context.Context) (api.LedgerVerdict, error)
 	Provisioner(context.Context, api.ProvisionerRequest, func(api.Event)) (api.ProvisionerReport, error)

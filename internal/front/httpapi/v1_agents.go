@@ -72,12 +72,15 @@ func (v *version1) agents() {
 		})
 }
 
-// unlisted is the error of a path that names an agent who is not there: what is a wrong word on a command line is a missing resource here.
+// unlisted is the error of a path that names an agent who is not there: what is a wrong word on a command line is a missing resource here. The
+// code stays.
 func unlisted(err error) error {
-	if fault.Is(err, fault.Usage) {
-		return &fault.Error{Code: fault.NotFound, Err: err, Hint: fault.Hint(err)}
+	if !fault.Is(err, fault.Usage) {
+		return err
 	}
-	return err
+	p := problemOf(err)
+	p.Status, p.Title = http.StatusNotFound, http.StatusText(http.StatusNotFound)
+	return &fullerError{p, p, err}
 }
 
 // summaries lists agents of the spec and of the record. A spec that does not read hides no agent that is recorded.
@@ -122,5 +125,5 @@ func summary(ctx context.Context, d Door, name string) (api.AgentSummary, error)
 			return s, nil
 		}
 	}
-	return api.AgentSummary{}, fault.New(fault.NotFound, "no agent "+name+" here", v1+"/agents lists them")
+	return api.AgentSummary{}, unlisted(fault.New(fault.Usage, "no agent "+name+" here", v1+"/agents lists them"))
 }

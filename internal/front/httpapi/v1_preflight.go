@@ -21,7 +21,7 @@ func (v *version1) preflight() {
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/preflight-runs", "list-preflight-runs", "preflight", "List the kept reports", "The newest first, without the evidence of their findings."),
 		func(ctx context.Context, in *struct {
 			agentPath
-			Limit int `query:"limit" default:"20" minimum:"1" maximum:"200" doc:"How many at most."`
+			Limit int `query:"limit" default:"20" minimum:"0" maximum:"10000" doc:"How many at most; 0 is all that are kept."`
 		}) (*body[[]api.PreflightReport], error) {
 			return ask(ctx, v.Server, func(d Door) ([]api.PreflightReport, error) {
 				all, err := d.PreflightRuns(ctx, in.Agent, in.Limit)
@@ -29,6 +29,11 @@ func (v *version1) preflight() {
 			})
 		})
 	v.preflightReport()
+	route(v.api, api.View, operation(http.MethodPost, "/preflight/verify", "verify-preflight", "preflight", "Tell whether a report is genuine",
+		"A report is genuine if its digest is that of what it says, and the ledger, whose chain is intact, has an entry of that digest."),
+		func(ctx context.Context, in *struct{ Body api.PreflightReport }) (*body[api.PreflightVerdict], error) {
+			return ask(ctx, v.Server, func(d Door) (api.PreflightVerdict, error) { return d.PreflightVerify(ctx, in.Body) })
+		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/findings", "list-findings", "preflight", "The findings of the newest run", "404 where none has run."),
 		func(ctx context.Context, in *agentPath) (*body[api.AgentFindings], error) {
 			return ask(ctx, v.Server, func(d Door) (api.AgentFindings, error) {
@@ -50,10 +55,10 @@ func preflightOf(name string) assignment {
 	return assignment{agent: name, verb: preflightVerb, do: func(ctx context.Context, d Door, begun func(), events func(api.Event)) (any, error) {
 		begun()
 		r, err := d.Preflight(ctx, api.PreflightRequest{Agent: name}, events)
-		if err != nil {
+		if err != nil && r.Digest == "" {
 			return nil, err
 		}
-		return r, nil
+		return r, err // beside an error it was made, and not kept
 	}}
 }
 
