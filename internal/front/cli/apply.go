@@ -140,6 +140,8 @@ func (c *command) applied(rep api.Report, rest *draft, o applyOptions) error {
 		c.next("leastkey plan %s%s   (shows the other half)", rep.Agent, c.same())
 	case rep.Revoked:
 		c.next("leastkey status%s", c.same())
+	case rep.LogsIn != "": // and that is not here
+		c.next("leastkey status %s%s", rep.Agent, c.same())
 	default:
 		c.next("leastkey token %s%s   or: leastkey status %s%s", rep.Agent, c.same(), rep.Agent, c.same())
 	}
