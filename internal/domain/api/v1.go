@@ -32,7 +32,7 @@ type AgentSummary struct {
 // PlanOrder asks the server to make a plan and to keep it for approval.
 type PlanOrder struct {
 	Agent         string     `json:"agent,omitempty"` // "" means the only agent
-	Verb          agent.Verb `json:"verb"`            // apply, rotate, revoke or migrate
+	Verb          agent.Verb `json:"verb"`            // apply, rotate, revoke, migrate or fix-roles
 	CreateBeside  bool       `json:"create_beside,omitempty"`
 	RemoveForeign []string   `json:"remove_foreign,omitempty"`
 	Purge         bool       `json:"purge,omitempty"`           // revoke
@@ -42,7 +42,7 @@ type PlanOrder struct {
 
 // Verbs are the verbs that plans are made for.
 func (PlanOrder) Verbs() []agent.Verb {
-	return []agent.Verb{agent.Apply, agent.Rotate, agent.Revoke, agent.Migrate}
+	return []agent.Verb{agent.Apply, agent.Rotate, agent.Revoke, agent.Migrate, agent.FixRoles}
 }
 
 // KeptPlan is a plan that can be approved by its digest until it expires.

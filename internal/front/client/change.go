@@ -54,6 +54,11 @@ func (d *Door) Migrate(ctx context.Context, r api.ApplyRequest, events func(api.
 	return d.change(ctx, agent.Migrate, r, events)
 }
 
+// FixRoles assigns every role that is missing, and removes those of ours that the spec does not ask for any more.
+func (d *Door) FixRoles(ctx context.Context, r api.FixRequest, events func(api.Event)) (api.Report, error) {
+	return d.change(ctx, agent.FixRoles, api.ApplyRequest{PlanRequest: api.PlanRequest{Agent: r.Agent}, Digest: r.Digest, Approve: r.Approve}, events)
+}
+
 // rounds is how often a change is planned anew: what had stopped midway goes on first, and what is left is planned then.
 const rounds = 3
 

@@ -4,14 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
-	"github.com/leastkey/leastkey/internal/domain/role"
 )
 
 func at(agentName, what string) string { return "/agents/" + url.PathEscape(agentName) + what }
@@ -89,38 +87,6 @@ func (d *Door) named(ctx context.Context, agentName string) (string, error) {
 		return names[0], nil
 	}
 	return "", fault.New(fault.Usage, "which agent?", "name one of "+strings.Join(names, ", "))
-}
-
-// FixRoles assigns what is missing. Nothing is asked for that was not shown: the repair is pinned by the digest of the list.
-func (d *Door) FixRoles(ctx context.Context, r api.FixRequest, events func(api.Event)) (api.Report, error) {
-	roles, err := d.Roles(ctx, r.Agent)
-	switch {
-	case err != nil:
-		return api.Report{}, err
-	case !api.Pins(r.Digest, roles.Digest):
-		return api.Report{}, fault.New(fault.Conflict, "the repair is now "+api.ShortDigest(roles.Digest)+", not "+api.ShortDigest(r.Digest)+" as approved", "look at it again: leastkey roles list "+roles.Agent)
-	}
-	if len(roles.Pending) > 0 {
-		if err := approved(r.Approve, d.repair(roles)); err != nil {
-			return api.Report{}, err
-		}
-	}
-	return run[api.Report](ctx, d, at(roles.Agent, "/fix-roles"), api.ActionOrder{Digest: roles.Digest, Approve: roles.Digest == "" && d.target.Cloud == agent.Local}, events)
-}
-
-// repair is the plan of a repair as far as the list shows it, for whoever approves: the server has the plan itself, under the same digest.
-func (d *Door) repair(r api.RolesAnswer) api.PlanAnswer {
-	p := agent.Plan{Version: 1, Verb: agent.Apply, Cloud: d.target.Cloud, Instance: d.target.Instance, Tenant: d.target.TenantID, Subscription: d.target.Subscription, Agent: r.Agent}
-	for i, title := range r.Pending {
-		s := agent.Step{ID: "repair-" + strconv.Itoa(i+1), Action: agent.RemoveRole, Plane: agent.ARM, Title: title}
-		if slices.ContainsFunc(r.Required, func(q api.RequiredRole) bool {
-			return q.Presence == api.Missing && title == "assign "+q.Role+" on "+role.Short(q.Scope)
-		}) {
-			s.Action = agent.AssignRole
-		}
-		p.Steps = append(p.Steps, s)
-	}
-	return api.PlanAnswer{Plan: p, Digest: r.Digest}
 }
 
 // Preflight runs every check at the server.

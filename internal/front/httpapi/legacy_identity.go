@@ -141,45 +141,23 @@ type legacyRoleCheck struct {
 	Expected   string `json:"expected_scope,omitempty"` // of the session pool
 }
 
-// feature is a row of the original: a role by its id, under the name that its page shows.
-type feature struct {
-	name, roleID, dataAction string
-	unfixed                  string // step of fix-roles where it is not configured; "" where the original has none
-}
+// sandbox is the row whose scope the original checks.
+const sandbox = "Sandbox / Code Interpreter"
 
-// features are the rows of the original in its order, as far as the seed has them.
-func features() []feature {
-	return []feature{
-		{name: "Prompt Shields (Content Safety)", roleID: "a97b65f3-24c7-4388-baec-2e87135dc908", dataAction: "Microsoft.CognitiveServices/accounts/ContentSafety/text:shieldprompt/action", unfixed: "content_safety_rbac"},
-		{name: "Bot Service Management", roleID: "9fc6112f-f48e-4e27-8b09-72a5c94e4ae9"},
-		{name: "Resource Group Visibility", roleID: "acdd72a7-3385-48ef-bd42-f606fba81ae7"},
-		{name: "Key Vault Secrets", roleID: "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"},
-		{name: "Sandbox / Code Interpreter", roleID: sessionExecutor, unfixed: "session_pool_rbac"},
-	}
+// features are the rows of the original in its order, as far as the seed has them: the names that [api.RequiredRole] has too.
+func features() []string {
+	return []string{"Prompt Shields (Content Safety)", "Bot Service Management", "Resource Group Visibility", "Key Vault Secrets", sandbox}
 }
-
-const sessionExecutor = "0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0"
 
 // inTheirOrder sorts what the spec asks for by the rows of the original; other roles come after them.
 func inTheirOrder(all []api.RequiredRole) []api.RequiredRole {
 	rank := func(r api.RequiredRole) int {
-		i := slices.IndexFunc(features(), func(f feature) bool { return strings.EqualFold(f.roleID, r.RoleID) })
-		if i < 0 {
-			return len(features())
+		if i := slices.Index(features(), r.Feature); i >= 0 {
+			return i
 		}
-		return i
+		return len(features())
 	}
 	return slices.SortedStableFunc(slices.Values(all), func(a, b api.RequiredRole) int { return cmp.Compare(rank(a), rank(b)) })
-}
-
-// rowOf is the original's name and data action for a role that is required.
-func rowOf(r api.RequiredRole) feature {
-	for _, f := range features() {
-		if strings.EqualFold(f.roleID, r.RoleID) {
-			return f
-		}
-	}
-	return feature{name: cmp.Or(r.Feature, r.Role), roleID: r.RoleID, dataAction: r.DataAction}
 }
 
 func (l *legacy) roles(w http.ResponseWriter, r *http.Request) {
@@ -223,16 +201,15 @@ func rolesAs(a api.RolesAnswer) legacyRoles {
 		out.Assignments = append(out.Assignments, legacyAssignment{Role: h.Role, Scope: h.Scope, Condition: orNull(h.Condition)})
 	}
 	for _, r := range inTheirOrder(a.Required) {
-		f := rowOf(r)
-		out.Required = append(out.Required, legacyRequired{Feature: f.name, Role: r.Role, RoleID: r.RoleID, DataAction: f.dataAction})
-		out.Checks = append(out.Checks, checkAs(r, f, a.Held))
+		out.Required = append(out.Required, legacyRequired{Feature: r.Feature, Role: r.Role, RoleID: r.RoleID, DataAction: r.DataAction})
+		out.Checks = append(out.Checks, checkAs(r, a.Held))
 	}
 	return out
 }
 
-func checkAs(r api.RequiredRole, f feature, held []api.HeldRole) legacyRoleCheck {
-	c := legacyRoleCheck{Feature: f.name, Role: r.Role, Present: r.Presence == api.Assigned, DataAction: f.dataAction}
-	if strings.EqualFold(r.RoleID, sessionExecutor) {
+func checkAs(r api.RequiredRole, held []api.HeldRole) legacyRoleCheck {
+	c := legacyRoleCheck{Feature: r.Feature, Role: r.Role, Present: r.Presence == api.Assigned, DataAction: r.DataAction}
+	if r.Feature == sandbox {
 		c.Expected = r.Scope
 	}
 	if c.Present {

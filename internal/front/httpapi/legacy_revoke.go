@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -156,7 +157,7 @@ func (l *legacy) fixed(ctx context.Context, name string, before api.RolesAnswer)
 	if len(before.Pending) == 0 {
 		return rep, nil, nil
 	}
-	job, err := l.run(ctx, assignment{agent: name, verb: fixRolesVerb, pin: before.Digest, do: func(ctx context.Context, d Door, _ func(), events func(api.Event)) (any, error) {
+	job, err := l.run(ctx, assignment{agent: name, verb: string(agent.FixRoles), pin: before.Digest, do: func(ctx context.Context, d Door, _ func(), events func(api.Event)) (any, error) {
 		rep, err := d.FixRoles(ctx, api.FixRequest{Agent: name, Digest: before.Digest}, events)
 		return rep, err
 	}})
@@ -172,40 +173,21 @@ func (l *legacy) fixed(ctx context.Context, name string, before api.RolesAnswer)
 // fixSteps is a row for each role, and for each of the original's two features that is not configured.
 func fixSteps(before api.RolesAnswer, rep api.Report, problem *api.Problem) []legacyStep {
 	out := []legacyStep{}
-	required := inTheirOrder(before.Required)
-	for _, f := range features() {
-		asked := false
-		for _, r := range required {
-			if strings.EqualFold(r.RoleID, f.roleID) {
-				asked = true
-				out = append(out, fixStep(r, before.PrincipalID, rep, problem))
-			}
-		}
-		if !asked && f.unfixed != "" {
-			out = append(out, legacyStep{f.unfixed, stepSkips, f.name + " is not configured"})
+	for feature, step := range map[string]string{features()[0]: "content_safety_rbac", sandbox: "session_pool_rbac"} {
+		if !slices.ContainsFunc(before.Required, func(r api.RequiredRole) bool { return r.Feature == feature }) {
+			out = append(out, legacyStep{step, stepSkips, feature + " is not configured"})
 		}
 	}
-	for _, r := range required {
-		if !known(r) {
-			out = append(out, fixStep(r, before.PrincipalID, rep, problem))
-		}
+	slices.SortFunc(out, func(a, b legacyStep) int { return strings.Compare(a.Step, b.Step) })
+	for _, r := range inTheirOrder(before.Required) {
+		out = append(out, fixStep(r, before.PrincipalID, rep, problem))
 	}
 	for _, s := range rep.Steps {
-		if ended(s) && !strings.HasPrefix(s.Step, "role") {
+		if ended(s) && !strings.HasPrefix(s.Step, "role:") {
 			out = append(out, stepAs(spelled(s.Step), s.Detail, s))
 		}
 	}
 	return out
-}
-
-// known tells whether the role is a row of the original.
-func known(r api.RequiredRole) bool {
-	for _, f := range features() {
-		if strings.EqualFold(f.roleID, r.RoleID) {
-			return true
-		}
-	}
-	return false
 }
 
 func fixStep(r api.RequiredRole, principal string, rep api.Report, problem *api.Problem) legacyStep {

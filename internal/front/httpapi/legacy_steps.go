@@ -121,7 +121,8 @@ func roleSteps(p provisioned) []legacyStep {
 // inProvisionOrder sorts keys of roles as the original assigns them: bot service, reader, vault, session pool; the others behind.
 func inProvisionOrder(a, b string) int {
 	rank := func(key string) int {
-		ids := []string{"9fc6112f-f48e-4e27-8b09-72a5c94e4ae9", "acdd72a7-3385-48ef-bd42-f606fba81ae7", "b86a8fe4-44ce-4948-aee5-eccb2c155cd7", sessionExecutor}
+		ids := []string{"9fc6112f-f48e-4e27-8b09-72a5c94e4ae9", "acdd72a7-3385-48ef-bd42-f606fba81ae7", "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+			"4633458b-17de-408a-b874-0445c86b69e6", "0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0"}
 		if i := slices.IndexFunc(ids, func(id string) bool { return strings.HasPrefix(key, id) }); i >= 0 {
 			return i
 		}

@@ -23,6 +23,7 @@ func (v *version1) actions() {
 	}{
 		{agent.Rotate, "rotate", "Replace an agent's key and certificate", "The new one is proved before the old one goes. A managed identity has nothing to rotate."},
 		{agent.Revoke, "revoke", "End an agent's identity", "Needs the agent's name in `confirm`."},
+		{agent.FixRoles, "fix-roles", "Assign an agent's missing roles", "The digest is the plan_digest of /agents/{agent}/roles, too. Assigns what is missing and removes assignments of ours that the spec does not ask for any more; nothing else is touched."},
 		{agent.Migrate, "migrate", "Give an agent that runs on a client secret its certificate beside it", "The secret is read from the agent's env_file; nothing is removed."},
 	} {
 		route(v.api, api.Full, accepted(operation(http.MethodPost, "/agents/{agent}/"+a.id, a.id+"-agent", "actions", a.summary, how+a.how)),
@@ -30,11 +31,6 @@ func (v *version1) actions() {
 				return answerJob(v.act(ctx, a.verb, in.Agent, in.Body))
 			})
 	}
-	route(v.api, api.Full, accepted(operation(http.MethodPost, "/agents/{agent}/fix-roles", "fix-roles", "actions", "Assign an agent's missing roles",
-		how+"The digest is the plan_digest of /agents/{agent}/roles. Assigns what is missing and removes assignments of ours that the spec does not ask for any more; nothing else is touched.")),
-		func(ctx context.Context, in *actionInput) (*jobAnswer, error) {
-			return answerJob(v.fixRoles(ctx, in.Agent, in.Body))
-		})
 }
 
 func (v *version1) act(ctx context.Context, verb agent.Verb, name string, o api.ActionOrder) (api.Job, error) {
@@ -57,22 +53,8 @@ func (v *version1) act(ctx context.Context, verb agent.Verb, name string, o api.
 		}})
 }
 
-func (v *version1) fixRoles(ctx context.Context, name string, o api.ActionOrder) (api.Job, error) {
-	if err := v.allowed(ctx, name, o.Digest, o.Approve); err != nil {
-		return api.Job{}, err
-	}
-	return v.desk.begin(ctx, assignment{agent: name, verb: fixRolesVerb, pin: o.Digest,
-		do: func(ctx context.Context, d Door, approved func(), events func(api.Event)) (any, error) {
-			rep, err := d.FixRoles(ctx, api.FixRequest{Agent: name, Digest: o.Digest, Approve: consent(approved)}, events)
-			return rep, err
-		}})
-}
-
-// Verbs of jobs that are no plan's.
-const (
-	fixRolesVerb  = "fix-roles"
-	preflightVerb = "preflight"
-)
+// preflightVerb is the verb of a job that is no plan's.
+const preflightVerb = "preflight"
 
 // allowed refuses a change of an agent that is not there, and one that nobody has seen.
 func (v *version1) allowed(ctx context.Context, name, digest string, approve bool) error {

@@ -60,7 +60,7 @@ type digestPath struct {
 func (v *version1) makePlan(ctx context.Context, o api.PlanOrder) (*body[api.KeptPlan], error) {
 	who, _ := WhoOf(ctx)
 	if !slices.Contains(o.Verbs(), o.Verb) {
-		return nil, fault.New(fault.Invalid, "no plans are made for "+string(o.Verb)+" here", "apply, rotate, revoke or migrate")
+		return nil, fault.New(fault.Invalid, "no plans are made for "+string(o.Verb)+" here", "apply, rotate, revoke, migrate or fix-roles")
 	}
 	d, err := overlap(o.Overlap)
 	if err != nil {
@@ -166,6 +166,8 @@ func carryOut(ctx context.Context, d Door, r api.ApplyRequest, events func(api.E
 		return d.Revoke(ctx, r, events)
 	case agent.Migrate:
 		return d.Migrate(ctx, r, events)
+	case agent.FixRoles:
+		return d.FixRoles(ctx, api.FixRequest{Agent: r.Agent, Digest: r.Digest, Approve: r.Approve}, events)
 	}
 	return d.Apply(ctx, r, events)
 }
