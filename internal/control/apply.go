@@ -268,12 +268,13 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	return c.req.Verb != agent.Apply || c.req.Plan != nil || c.req.Digest != "", nil
 }
 
-// first tells whether an open run has to be finished before what is asked now. An apply takes a rotation over, and a revoke everything.
+// first tells whether an open run has to be finished before what is asked now. An apply takes a rotation and a repair of roles over, and a
+// revoke everything. A repair of roles takes nothing over: it knows too little of the identity.
 func (c *change) first(open agent.Verb) bool {
 	switch asked := c.req.Verb; {
 	case open == asked, asked == agent.Revoke:
 		return false
-	case open == agent.Revoke, open == agent.Migrate, asked == agent.Migrate:
+	case open == agent.Revoke, open == agent.Migrate, asked == agent.Migrate, asked == agent.FixRoles:
 		return true
 	default:
 		return open == agent.Apply && asked == agent.Rotate
@@ -614,6 +615,10 @@ func (c *change) proof(out job.Outcome) {
 func (c *change) nothing(ctx context.Context, plan agent.Plan) error {
 	if plan.Verb == agent.Revoke {
 		return fault.New(fault.NotFound, "agent "+c.agent.Name+" is not recorded here: there is nothing to revoke", "leastkey status")
+	}
+	if plan.Verb == agent.FixRoles { // the observation has read the roles, and nothing else was asked
+		c.report.Proof.Readable = c.seen.Readable
+		return nil
 	}
 	rec, err := c.record(ctx, c.agent.Name)
 	if err != nil {

@@ -56,6 +56,9 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, on
 	if r.Verb == agent.Rotate {
 		return d.rotation(ctx, a, rec, r, opt)
 	}
+	if r.Verb == agent.FixRoles {
+		return d.repair(ctx, a, rec, opt)
+	}
 	look := d.c.Observer.Agent
 	if only == agent.Graph {
 		look = d.c.Observer.GraphHalf

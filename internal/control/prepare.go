@@ -138,5 +138,8 @@ func (c *change) lookAgain() string {
 	if c.req.Verb == agent.Migrate {
 		return "leastkey migrate " + c.agent.Name + " --prepare --dry-run"
 	}
+	if c.req.Verb == agent.FixRoles {
+		return "leastkey roles list " + c.agent.Name
+	}
 	return "leastkey plan " + c.agent.Name
 }
