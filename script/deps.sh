@@ -12,9 +12,10 @@ needs=(
 	"az|azure-cli|the az witness, az as the operator, and az in the client suite"
 	"curl|curl|curl in the client suite"
 	"node:18|nodejs|the JavaScript clients of the client suite"
-	"npm|npm|the JavaScript clients of the client suite"
+	"npm|npm|the JavaScript clients of the client suite, and the validator of the preflight's SARIF"
 	"python:msal|python3-msal|the Python clients of the client suite"
 	"python:azure.identity|python3-azure|the Python clients of the client suite"
+	"python:junitparser|python3-junitparser|the reader of the preflight's JUnit"
 )
 if [ "$(uname -s)" = Linux ]; then
 	needs+=(

@@ -41,7 +41,7 @@ type (
 	}
 	sarifRule struct {
 		ID         string         `json:"id"`
-		Name       string         `json:"name"`
+		Name       string         `json:"name,omitempty"`
 		Short      sarifText      `json:"shortDescription"`
 		Full       sarifText      `json:"fullDescription"`
 		Help       sarifText      `json:"help"`
@@ -113,7 +113,7 @@ type (
 func sarif(r api.PreflightReport) sarifLog {
 	run := sarifRun{
 		Tool: sarifTool{sarifDriver{
-			Name: "Leastkey", FullName: "Leastkey preflight", Organization: "Leastkey", Version: cmp.Or(r.Version, "unknown"),
+			Name: "Leastkey", FullName: "Leastkey preflight", Organization: "Leastkey", Version: cmp.Or(r.Version, "0.0.0"),
 			InformationURI: "https://github.com/leastkey/leastkey", Rules: []sarifRule{},
 		}},
 		Automation: sarifAutomation{"leastkey/preflight/" + r.Agent + "/" + r.ID, sarifText{"The preflight of agent " + r.Agent + " in tenant " + r.TenantID + "."}},
@@ -142,7 +142,7 @@ func sarifRuleOf(f finding.Finding) sarifRule {
 		ID: f.ID, Name: pascal(f.ID), Short: sarifText{sentence(cmp.Or(f.Question, f.Name, f.ID))}, Full: sarifText{sentence(cmp.Or(f.Question, f.Name, f.ID))},
 		Help: sarifText{sentence("What the check asks, how it decides and what to do is described at " + Website(cmp.Or(f.Docs, "docs/preflight.md")))}, HelpURI: Website(f.Docs),
 		Default:    sarifDefault{level},
-		Properties: sarifRuleProps{f.Category, f.Severity, f.Required, score(f.Severity), []string{"security", "identity", string(f.Category)}},
+		Properties: sarifRuleProps{f.Category, f.Severity, f.Required, score(f.Severity), []string{"security", cmp.Or(string(f.Category), "preflight")}},
 	}
 }
 
@@ -216,11 +216,14 @@ func score(s finding.Severity) string {
 	return ""
 }
 
-// pascal is an id as SARIF wants a rule's name: ForeignCertificate.
+// pascal is an id as SARIF wants a rule's name: ForeignCertificate. A name that is the id again has to be left out.
 func pascal(id string) string {
 	var b strings.Builder
 	for part := range strings.FieldsFuncSeq(id, func(r rune) bool { return r == '-' || r == '_' || r == ' ' || r == '.' }) {
 		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	if strings.EqualFold(b.String(), id) {
+		return ""
 	}
 	return b.String()
 }
