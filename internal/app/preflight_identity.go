@@ -123,17 +123,6 @@ func (o preflightOwn) Env(_ context.Context, path string) (string, map[string]st
 	return readEnv(o.p.base)(path)
 }
 
-// Identity implements [preflight.Own].
-func (o preflightOwn) Identity(ctx context.Context, resourceID string) (*agent.UserAssignedIdentity, error) {
-	c, ok := any(o.w.arm).(interface {
-		Identity(ctx context.Context, resourceID string) (*agent.UserAssignedIdentity, error)
-	})
-	if !ok {
-		return nil, fault.New(fault.Unsupported, "managed identities cannot be read", "")
-	}
-	return c.Identity(ctx, resourceID)
-}
-
 // Clocks implements [preflight.Own]. Both documents are read without a token (OpenID Connect Discovery 1.0; Azure Resource Manager's
 // metadata endpoint).
 func (o preflightOwn) Clocks(ctx context.Context) ([]preflight.ClockReading, error) {

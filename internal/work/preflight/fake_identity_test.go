@@ -36,7 +36,7 @@ func healthyIdentity(f *fake) fakeIdentity {
 		policy: agent.CredentialPolicy{NoPasswords: true, LongestLife: 730 * 24 * time.Hour, Policies: []string{"no passwords"}},
 		self:   api.Caller{ObjectID: principalID, TenantID: tenantID, AppID: appID, Name: appID, AppIDACR: "2"},
 		key:    KeyFacts{State: agent.KeyPresent, Backend: "keychain"},
-		env:    agent.EnvKeys(appID, tenantID),
+		env:    agent.EnvOf("", appID, tenantID),
 		clocks: []ClockReading{{"the login service", today(), today(), time.Second}, {"Azure Resource Manager", today(), today(), time.Second}},
 	}
 }
@@ -117,11 +117,15 @@ func (f fakeOwn) Clocks(ctx context.Context) ([]ClockReading, error) {
 	return f.clocks, f.ask(ctx, "Clocks")
 }
 
-func (f fakeOwn) Identity(ctx context.Context, _ string) (*agent.UserAssignedIdentity, error) {
+type fakeIdentities struct{ *fake }
+
+func (f fakeIdentities) Identity(ctx context.Context, _ string) (*agent.UserAssignedIdentity, error) {
 	return f.managed, f.ask(ctx, "Identity")
+}
+
+func (f fakeIdentities) IdentityFederated(ctx context.Context, _ string) ([]agent.FederatedCredential, error) {
+	return f.federated, f.ask(ctx, "IdentityFederated")
 }
 
 // repeated are methods that are asked once per thing and not once per run.
 func repeated(method string) bool { return repeatedRBAC(method) || repeatedSecrets(method) }
-
-func identityWorlds() []world { return nil }

@@ -135,7 +135,7 @@ func healthy(t *testing.T) *fake {
 func (f *fake) preflight() *Preflight {
 	return New(Config{
 		Operator: func(ctx context.Context) (api.Caller, error) { return f.caller, f.ask(ctx, "Operator") },
-		Graph:    fakeGraph{f}, ARM: fakeARM{f}, Self: func(Subject) Self { return fakeSelf{f} }, Host: fakeHost{f}, Own: fakeOwn{f},
+		Graph:    fakeGraph{f}, ARM: fakeARM{f}, Self: func(Subject) Self { return fakeSelf{f} }, Host: fakeHost{f}, Own: fakeOwn{f}, Identities: fakeIdentities{f},
 		Ledger: func(ctx context.Context) (api.LedgerVerdict, error) { return f.ledger, f.ask(ctx, "Ledger") },
 		Roles:  role.Builtin(), Tape: f.tape,
 	})

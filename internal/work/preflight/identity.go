@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/finding"
 )
 
 // Graph is the part of Microsoft Graph that the checks ask, as the operator. An object that Graph says is not there is a fault of code
@@ -45,8 +47,13 @@ type Own interface {
 	Env(ctx context.Context, path string) (at string, ids map[string]string, err error)
 	// Clocks asks services, without a token, what time it is.
 	Clocks(ctx context.Context) ([]ClockReading, error)
-	// Identity is a managed identity as Azure Resource Manager shows it to the operator; nil: it answered that there is none.
+}
+
+// Identities is the part of Azure Resource Manager that knows managed identities, asked as the operator. A nil identity: it answered that there
+// is none. Federated credentials are read apart.
+type Identities interface {
 	Identity(ctx context.Context, resourceID string) (*agent.UserAssignedIdentity, error)
+	IdentityFederated(ctx context.Context, resourceID string) ([]agent.FederatedCredential, error)
 }
 
 // KeyFacts are where a key is, and whether it is the certificate's.
@@ -75,6 +82,18 @@ type identityLookups struct {
 	owners      lookup[owners]
 	federated   lookup[[]agent.FederatedCredential]
 	memberships lookup[agent.Membership]
+	scoped      lookup[[]agent.DirectoryRole]
+	appRoles    lookup[[]agent.AppRole]
+	namesakes   lookup[[]agent.Namesake]
+	policy      lookup[agent.CredentialPolicy]
+	env         lookup[envFacts]
+	clocks      lookup[[]ClockReading]
+}
+
+// envFacts are the ids of the identity as the environment file has them.
+type envFacts struct {
+	at  string
+	ids map[string]string
 }
 
 // owners are those of both objects: each can add a credential.
@@ -84,18 +103,30 @@ type owners struct{ application, principal []agent.Owner }
 func (l *identityLookups) wire() {
 	l.operator = lookup[api.Caller]{owner: "azure_logged_in", read: func(ctx context.Context, a *Ask) (api.Caller, error) { return a.run.p.Operator(ctx) }}
 	l.configured = lookup[agent.Record]{owner: "identity_configured", read: configured}
-	l.application = lookup[*agent.Application]{owner: "identity_valid", read: application}
-	l.identity = lookup[*agent.UserAssignedIdentity]{owner: "identity_valid", read: managedIdentity}
-	l.principal = lookup[*agent.Principal]{owner: "identity_valid", read: principal}
-	l.login = lookup[api.Caller]{owner: "identity_login", read: func(ctx context.Context, a *Ask) (api.Caller, error) { return a.run.self.Login(ctx, "") }}
-	l.key = lookup[KeyFacts]{owner: "identity_key_class", read: func(ctx context.Context, a *Ask) (KeyFacts, error) {
-		return a.run.p.Own.Key(ctx, *a.Record.Active())
-	}}
-	l.owners = lookup[owners]{owner: "identity_owners", read: ownersOf}
-	l.federated = lookup[[]agent.FederatedCredential]{owner: "identity_federated", read: federatedOf}
-	l.memberships = lookup[agent.Membership]{owner: "identity_directory_roles", read: asOperator(func(ctx context.Context, a *Ask) (agent.Membership, error) {
+	l.application = lookup[*agent.Application]{owner: "identity_valid", read: asOperator(application)}
+	l.identity = lookup[*agent.UserAssignedIdentity]{owner: "identity_valid", read: asOperator(managedIdentity)}
+	l.principal = lookup[*agent.Principal]{owner: "identity_valid", read: asOperator(principal)}
+	l.login = lookup[api.Caller]{owner: "identity_login", read: login}
+	l.key = lookup[KeyFacts]{owner: "identity_key_class", read: keyFacts}
+	l.owners = lookup[owners]{owner: "identity_owners", read: ofPrincipal(ownersOf)}
+	l.federated = lookup[[]agent.FederatedCredential]{owner: "identity_federated", read: asOperator(federatedOf)}
+	l.memberships = lookup[agent.Membership]{owner: "identity_directory_roles", read: ofPrincipal(func(ctx context.Context, a *Ask) (agent.Membership, error) {
 		return a.run.p.Graph.Memberships(ctx, a.Record.PrincipalID)
 	})}
+	l.scoped = lookup[[]agent.DirectoryRole]{owner: "identity_scoped_directory_roles", read: ofPrincipal(func(ctx context.Context, a *Ask) ([]agent.DirectoryRole, error) {
+		return a.run.p.Graph.ScopedRoles(ctx, a.Record.PrincipalID)
+	})}
+	l.appRoles = lookup[[]agent.AppRole]{owner: "identity_graph_permissions", read: ofPrincipal(func(ctx context.Context, a *Ask) ([]agent.AppRole, error) {
+		return a.run.p.Graph.AppRolesOf(ctx, a.Record.PrincipalID)
+	})}
+	l.namesakes = lookup[[]agent.Namesake]{owner: "identity_namesakes", read: asOperator(func(ctx context.Context, a *Ask) ([]agent.Namesake, error) {
+		return a.run.p.Graph.Namesakes(ctx, a.Agent.Name)
+	})}
+	l.policy = lookup[agent.CredentialPolicy]{owner: "identity_app_management_policy", read: asOperator(func(ctx context.Context, a *Ask) (agent.CredentialPolicy, error) {
+		return a.run.p.Graph.CredentialPolicy(ctx, a.Record.ApplicationID)
+	})}
+	l.env = lookup[envFacts]{owner: "identity_configured", read: environmentIDs}
+	l.clocks = lookup[[]ClockReading]{owner: "clock", read: func(ctx context.Context, a *Ask) ([]ClockReading, error) { return a.run.p.Own.Clocks(ctx) }}
 }
 
 // operator is who looks. The checks that ask Graph or Azure Resource Manager need nobody else.
@@ -149,6 +180,17 @@ func asOperator[T any](read func(context.Context, *Ask) (T, error)) func(context
 	}
 }
 
+// ofPrincipal is asOperator about the service principal, which an identity that was half made does not have yet.
+func ofPrincipal[T any](read func(context.Context, *Ask) (T, error)) func(context.Context, *Ask) (T, error) {
+	return asOperator(func(ctx context.Context, a *Ask) (T, error) {
+		if a.Record.PrincipalID == "" {
+			var zero T
+			return zero, missing("identity_valid", "no service principal is recorded")
+		}
+		return read(ctx, a)
+	})
+}
+
 // found makes "the service says that it is not there" an answer.
 func found[T any](v T, err error) (*T, error) {
 	if fault.Is(err, fault.NotFound) {
@@ -161,47 +203,107 @@ func found[T any](v T, err error) (*T, error) {
 }
 
 func application(ctx context.Context, a *Ask) (*agent.Application, error) {
-	return asOperator(func(ctx context.Context, a *Ask) (*agent.Application, error) {
-		return found(a.run.p.Graph.Application(ctx, a.Record.ApplicationID))
-	})(ctx, a)
+	if a.Record.ApplicationID == "" {
+		return nil, nil
+	}
+	return found(a.run.p.Graph.Application(ctx, a.Record.ApplicationID))
 }
 
 func principal(ctx context.Context, a *Ask) (*agent.Principal, error) {
-	return asOperator(func(ctx context.Context, a *Ask) (*agent.Principal, error) {
-		return found(a.run.p.Graph.PrincipalByID(ctx, a.Record.PrincipalID))
-	})(ctx, a)
+	if a.Record.PrincipalID == "" {
+		return nil, nil
+	}
+	return found(a.run.p.Graph.PrincipalByID(ctx, a.Record.PrincipalID))
 }
 
 func managedIdentity(ctx context.Context, a *Ask) (*agent.UserAssignedIdentity, error) {
-	return asOperator(func(ctx context.Context, a *Ask) (*agent.UserAssignedIdentity, error) {
-		return a.run.p.Own.Identity(ctx, a.Record.ResourceID)
-	})(ctx, a)
+	return a.run.p.Identities.Identity(ctx, a.Record.ResourceID)
 }
 
 // ownersOf reads the owners of both objects at once.
-func ownersOf(ctx context.Context, a *Ask) (owners, error) {
-	return asOperator(func(ctx context.Context, a *Ask) (all owners, err error) {
-		var other error
-		var both sync.WaitGroup
-		both.Go(func() {
-			if a.Record.ApplicationID != "" {
-				all.application, other = a.run.p.Graph.Owners(ctx, a.Record.ApplicationID)
-			}
-		})
-		all.principal, err = a.run.p.Graph.PrincipalOwners(ctx, a.Record.PrincipalID)
-		both.Wait()
-		return all, errors.Join(other, err)
-	})(ctx, a)
+func ownersOf(ctx context.Context, a *Ask) (all owners, err error) {
+	var other error
+	var both sync.WaitGroup
+	if a.Record.ApplicationID != "" {
+		both.Go(func() { all.application, other = a.run.p.Graph.Owners(ctx, a.Record.ApplicationID) })
+	}
+	all.principal, err = a.run.p.Graph.PrincipalOwners(ctx, a.Record.PrincipalID)
+	both.Wait()
+	return all, errors.Join(other, err)
 }
 
 func federatedOf(ctx context.Context, a *Ask) ([]agent.FederatedCredential, error) {
-	if a.Record.ResourceID != "" {
-		id, err := there(get(a, &a.run.identity))
-		return id.Federated, err
+	if a.managed() {
+		return a.run.p.Identities.IdentityFederated(ctx, a.Record.ResourceID)
 	}
-	return asOperator(func(ctx context.Context, a *Ask) ([]agent.FederatedCredential, error) {
-		return a.run.p.Graph.Federated(ctx, a.Record.ApplicationID)
-	})(ctx, a)
+	return a.run.p.Graph.Federated(ctx, a.Record.ApplicationID)
 }
 
-func identityChecks() []Check { return nil }
+func environmentIDs(ctx context.Context, a *Ask) (envFacts, error) {
+	at, ids, err := a.run.p.Own.Env(ctx, cmp.Or(a.Record.EnvFile, a.Agent.EnvFile))
+	return envFacts{at, ids}, err
+}
+
+func keyFacts(ctx context.Context, a *Ask) (KeyFacts, error) {
+	if _, err := a.recorded(); err != nil {
+		return KeyFacts{}, err
+	}
+	return a.run.p.Own.Key(ctx, *a.Record.Active())
+}
+
+// login logs in once there is a key to log in with.
+func login(ctx context.Context, a *Ask) (api.Caller, error) {
+	k, err := get(a.unheard(), &a.run.key)
+	if err != nil {
+		return api.Caller{}, err
+	}
+	if k.State != agent.KeyPresent {
+		return api.Caller{}, missing("identity_key_class", "the key is %s", k.State)
+	}
+	return a.run.self.Login(ctx, "")
+}
+
+// managed tells whether the subject is a managed identity, which has no application and no key of ours.
+func (s Subject) managed() bool {
+	if s.Record.Provisioned() {
+		return s.Record.ResourceID != ""
+	}
+	return s.Agent.Kind == agent.ManagedIdentity
+}
+
+// keyless says who logs in as an identity that has no key of its own, "" of one that has.
+func (s Subject) keyless() string {
+	if s.Record.Active() != nil || !s.Agent.Keyless() {
+		return ""
+	}
+	return "it has no key of its own: " + s.Agent.LogsIn() + " logs in as it"
+}
+
+// notManaged is moot for a managed identity.
+func notManaged(s Subject) string {
+	if s.managed() {
+		return "a managed identity has no application: Azure keeps its credential, and nobody can add one"
+	}
+	return ""
+}
+
+// withKey is moot for an identity that has no key on any machine.
+func withKey(s Subject) string {
+	if s.managed() {
+		return "only an Azure resource that the managed identity is assigned to can log in as it"
+	}
+	return s.keyless()
+}
+
+// identityChecks are told in this order: who asks, what there is, who can be it, what it may be.
+func identityChecks() []Check {
+	all := []Check{
+		azureLoggedIn(), identityConfigured(), identityValid(), credentialExpiry(), identityLogin(), keyClass(), noPassword(), certificatesKnown(),
+		certificateStrength(), federatedExactly(), ownersExpected(), singleTenant(), namesakes(), managementPolicy(), directoryRoles(), scopedRoles(),
+		graphPermissions(), clock(),
+	}
+	for i := range all {
+		all[i].Category = finding.Identity
+	}
+	return all
+}

@@ -56,14 +56,15 @@ type Subject struct {
 
 // Config is everything that the checks ask. Every field is needed.
 type Config struct {
-	Operator func(context.Context) (api.Caller, error) // who looks, by the tokens in use; refuses another tenant
-	Graph    Graph                                     // as the operator
-	ARM      ARM                                       // as the operator
-	Self     func(Subject) Self                        // as the identity itself
-	Host     Host                                      // the machine that this runs on
-	Own      Own                                       // what this machine has of the identity: its key, its ids, the time
-	Ledger   func(context.Context) (api.LedgerVerdict, error)
-	Roles    role.Catalogue
+	Operator   func(context.Context) (api.Caller, error) // who looks, by the tokens in use; refuses another tenant
+	Graph      Graph                                     // as the operator
+	ARM        ARM                                       // as the operator
+	Self       func(Subject) Self                        // as the identity itself
+	Host       Host                                      // the machine that this runs on
+	Identities Identities                                // as the operator
+	Own        Own                                       // what this machine has of the identity: its key, its ids, the time
+	Ledger     func(context.Context) (api.LedgerVerdict, error)
+	Roles      role.Catalogue
 	// Tape notes the requests that are made under the context; the second function gives them, redacted.
 	Tape func(context.Context) (context.Context, func() []finding.Evidence)
 }
@@ -107,6 +108,7 @@ func (p *Preflight) run(ctx context.Context, s Subject, checks []Check, tell fun
 		})
 	}
 	all.Wait()
+	r.late.Wait()
 	return out
 }
 
@@ -116,6 +118,7 @@ type run struct {
 	subject Subject
 	self    Self            // the subject
 	ctx     context.Context // of the whole run: a lookup is shared, and no single check may end it
+	late    sync.WaitGroup  // lookups that were begun ahead
 	identityLookups
 	rbacLookups
 	secretsLookups
@@ -191,7 +194,8 @@ type lookup[T any] struct {
 	owner string // id of the check that tells whether it could be read
 	read  func(context.Context, *Ask) (T, error)
 
-	once     sync.Once
+	mu       sync.Mutex
+	done     chan struct{} // nil: nobody reads it yet; closed: it has been read
 	value    T
 	err      error
 	evidence []finding.Evidence
@@ -202,16 +206,16 @@ const patience = 15 * time.Second
 
 // get reads the lookup, or waits for whoever reads it already. Another lookup's failure keeps its owner.
 func get[T any](a *Ask, l *lookup[T]) (T, error) {
-	l.once.Do(func() {
-		ctx, heard := a.run.p.Tape(a.run.ctx)
-		inner := &Ask{Subject: a.Subject, run: a.run, check: l.owner}
-		l.value, l.err = retried(ctx, inner, l.read)
-		l.evidence = append(inner.used, heard()...)
-		var u *Unanswered
-		if l.err != nil && !errors.As(l.err, &u) {
-			l.err = &Unanswered{Owner: l.owner, Err: l.err}
-		}
-	})
+	l.mu.Lock()
+	first := l.done == nil
+	if first {
+		l.done = make(chan struct{})
+	}
+	l.mu.Unlock()
+	if first {
+		l.fill(a)
+	}
+	<-l.done // the reader ends with the context of the run
 	if a.seen == nil {
 		a.seen = map[any]bool{}
 	}
@@ -220,6 +224,19 @@ func get[T any](a *Ask, l *lookup[T]) (T, error) {
 		a.used = append(a.used, l.evidence...)
 	}
 	return l.value, l.err
+}
+
+// fill reads the lookup; only one does.
+func (l *lookup[T]) fill(a *Ask) {
+	defer close(l.done)
+	ctx, heard := a.run.p.Tape(a.run.ctx)
+	inner := &Ask{Subject: a.Subject, run: a.run, check: l.owner}
+	l.value, l.err = retried(ctx, inner, l.read)
+	l.evidence = append(inner.used, heard()...)
+	var u *Unanswered
+	if l.err != nil && !errors.As(l.err, &u) {
+		l.err = &Unanswered{Owner: l.owner, Err: l.err}
+	}
 }
 
 // retried reads until there is an answer. The failure of another lookup is final: that one has been patient already.
@@ -242,6 +259,9 @@ func retried[T any](ctx context.Context, a *Ask, read func(context.Context, *Ask
 
 // unheard is the same question by somebody whose evidence is not asked for: what was found out on the way is another check's to show.
 func (a *Ask) unheard() *Ask { return &Ask{Subject: a.Subject, run: a.run, check: a.check} }
+
+// soon begins a lookup that the check will need after another one, so that both are read at once.
+func (a *Ask) soon(read func(*Ask)) { a.run.late.Go(func() { read(a.unheard()) }) }
 
 // missing is the error of a question whose premise another check has found not to hold.
 func missing(owner, format string, args ...any) error {

@@ -29,7 +29,7 @@ type application struct {
 	UniqueName     string        `json:"uniqueName"`
 	SignInAudience string        `json:"signInAudience"`
 	Created        time.Time     `json:"createdDateTime"`
-	Web            redirects     `json:"web"`
+	Web            web           `json:"web"`
 	SPA            redirects     `json:"spa"`
 	PublicClient   redirects     `json:"publicClient"`
 	Keys           []keyEntry    `json:"keyCredentials"`
@@ -40,6 +40,14 @@ type redirects struct {
 	URIs []string `json:"redirectUris"`
 }
 
+type web struct {
+	redirects
+	Implicit struct {
+		AccessTokens bool `json:"enableAccessTokenIssuance"`
+		IDTokens     bool `json:"enableIdTokenIssuance"`
+	} `json:"implicitGrantSettings"`
+}
+
 func (a application) domain() (agent.Application, error) {
 	if !agent.IsGUID(a.ID) || !agent.IsGUID(a.AppID) {
 		return agent.Application{}, fault.New(fault.Unknown, "graph: the answer is not an application", "check --cloud and the proxy")
@@ -47,6 +55,7 @@ func (a application) domain() (agent.Application, error) {
 	return agent.Application{
 		ID: a.ID, AppID: a.AppID, DisplayName: a.DisplayName, UniqueName: a.UniqueName, SignInAudience: a.SignInAudience,
 		RedirectURIs: slices.Concat(a.Web.URIs, a.SPA.URIs, a.PublicClient.URIs),
+		Implicit:     a.Web.Implicit.AccessTokens || a.Web.Implicit.IDTokens,
 		Certificates: certificates(a.Keys), Passwords: passwords(a.Passwords),
 	}, nil
 }
