@@ -80,6 +80,7 @@ type fakeDoor struct {
 	kept     []api.PreflightReport
 	judged   api.PreflightVerdict
 	keptErr  error
+	listed   api.RolesAnswer
 
 	target    api.Target
 	planned   api.PlanRequest
@@ -87,6 +88,7 @@ type fakeDoor struct {
 	revoked   []api.ApplyRequest
 	migrated  []api.ApplyRequest
 	rotated   []api.ApplyRequest
+	repaired  []api.FixRequest
 	adopted   api.AdoptRequest
 	tokenFor  api.TokenRequest
 	limit     int

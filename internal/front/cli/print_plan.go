@@ -32,7 +32,7 @@ func (p *printer) plan(a api.PlanAnswer) {
 		p.planFindings(pl)
 		return
 	}
-	p.styled(bold, "Plan to %s %s on the %s cloud", pl.Verb, outline.Subject(pl), pl.Cloud)
+	p.styled(bold, "Plan to %s %s on the %s cloud", doing(pl.Verb), outline.Subject(pl), pl.Cloud)
 	p.item(2, dim, "tenant", 14, pl.Tenant)
 	if pl.Subscription != "" {
 		p.item(2, dim, "subscription", 14, pl.Subscription)
