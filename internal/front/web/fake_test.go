@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -322,3 +324,6 @@ func report(n int, o finding.Outcome) api.PreflightReport {
 	}
 	return api.PreflightReport{ID: strings.Repeat("0", 31) + string(rune('0'+n)), Agent: bot, At: time.Now(), Findings: all, Counts: api.Count(all), Green: finding.Green(all), Digest: strings.Repeat("bb", 32)}
 }
+
+// onDisk is this folder, with what is not embedded.
+func onDisk() fs.FS { return os.DirFS(".") }

@@ -207,7 +207,9 @@ func (v *visit) events() {
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.Header().Set("X-Accel-Buffering", "no")
 	v.w.WriteHeader(http.StatusOK)
-	v.stream(id)
+	if v.send(": here\n\n") == nil { // at once, so that whoever asked knows that it is open
+		v.stream(id)
+	}
 }
 
 func (v *visit) stream(id string) {
