@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/leastkey/leastkey/internal/control"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
@@ -41,6 +43,8 @@ type App struct {
 	Getenv  func(string) string
 	Streams cli.Streams
 	Hooks   Hooks
+
+	traces trace.TracerProvider // nil is none
 }
 
 // Main runs the command line of this process and returns its exit code.
@@ -56,6 +60,8 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	return cli.Run(ctx, args, a.Streams, cli.World{
 		Open:   func(ctx context.Context, t api.Target) (cli.Door, error) { return a.Open(ctx, t) },
 		Up:     a.up,
+		Serve:  a.serve,
+		Tokens: adminTokens{a},
 		Cloud:  localCloud{a},
 		Init:   a.initialise,
 		Login:  a.login,

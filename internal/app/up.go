@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -41,7 +42,7 @@ func (a *App) up(ctx context.Context, r api.UpRequest, events func(api.Event)) (
 	}
 	s := &cli.UpSession{
 		Cloud: info(cloud.Run()),
-		Serve: func(ctx context.Context) error { <-ctx.Done(); return nil },
+		Serve: func(ctx context.Context, ready func(api.ServeInfo)) error { return a.serveLocal(ctx, dir, r, ready) },
 		Close: func() error { return errors.Join(cloud.Close(), throwAway()) },
 	}
 	if r.State != "" {
@@ -85,6 +86,14 @@ func (a *App) mainJob(ctx context.Context, dir string, r api.UpRequest, events f
 }
 
 func (a *App) localDoor(ctx context.Context, dir string, t api.Target) (*control.Door, error) {
+	p, err := a.localPlace(ctx, dir, t)
+	if err != nil {
+		return nil, err
+	}
+	return a.door(ctx, p, t)
+}
+
+func (a *App) localPlace(ctx context.Context, dir string, t api.Target) (*place, error) {
 	s, run, err := a.localSite(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -92,7 +101,23 @@ func (a *App) localDoor(ctx context.Context, dir string, t api.Target) (*control
 	p := newPlace(t)
 	p.site, p.spec, p.base, p.operator = s, LocalSpec(run.Domain, run.SubscriptionID), dir, "local:admin"
 	p.resolve(t)
-	return a.door(ctx, p, t)
+	return p, nil
+}
+
+// serveLocal is the admin server of the cloud that up serves.
+func (a *App) serveLocal(ctx context.Context, dir string, r api.UpRequest, ready func(api.ServeInfo)) (err error) {
+	rec, err := a.serverRecord(ctx, filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rec.db.Close()) }()
+	t := api.Target{Keystore: r.Keystore, AgeIdentity: r.AgeIdentity}
+	s, err := a.server(api.ServeRequest{Target: t, Listen: cmp.Or(r.AdminListen, "127.0.0.1:0"), Quiet: true}, a.localHouse(dir, t, rec))
+	if err != nil {
+		return err
+	}
+	ready(s.info())
+	return s.run(ctx)
 }
 
 // forget removes a local cloud that is not running, with its record and its keys. The keys go first and one by one: a record without

@@ -94,6 +94,7 @@ type UpRequest struct {
 	Listen      string // address of the local cloud; "" is loopback
 	Keystore    string // "" is the age store of the run folder
 	AgeIdentity string
+	AdminListen string // address of the admin server; "" is a free port of loopback
 }
 
 // InitRequest writes a leastkey.yaml from the operator's session.

@@ -101,7 +101,7 @@ func TestUsageErrorsEndWithTwoAndAHint(t *testing.T) {
 		"rotate bot --overlap=-1s":                   "a duration of 0s or more",
 		"rotate bot --certificate /none":             "cannot read --certificate",
 		"rotate bot --certificate /dev/null":         "does not begin with a certificate",
-		"serve":                                      "later one brings it",
+		"runtime":                                    "later one brings it",
 		"cloud srve":                                 "did you mean serve?",
 		"cloud frobnicate":                           "leastkey cloud --help",
 		"help frobnicate":                            "unknown command \"frobnicate\"",
@@ -195,7 +195,7 @@ func TestExitCodes(t *testing.T) {
 		}, 1},
 		{"up whose cloud dies is 1", "up", func(r *run) {
 			r.world.Up = func(context.Context, api.UpRequest, func(api.Event)) (*UpSession, error) {
-				return &UpSession{Report: sampleReport(), Serve: func(context.Context) error { return errors.New("listener gone") }}, nil
+				return &UpSession{Report: sampleReport(), Serve: func(context.Context, func(api.ServeInfo)) error { return errors.New("listener gone") }}, nil
 			}
 		}, 1},
 		{"up that cannot close is 1", "up --once", func(r *run) {

@@ -263,7 +263,12 @@ func newRun(t *testing.T) *run {
 			for _, e := range r.door.events {
 				events(e)
 			}
-			return &UpSession{Report: r.door.report, Cloud: sampleCloud(), Serve: func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}, nil
+			return &UpSession{Report: r.door.report, Cloud: sampleCloud(), Serve: func(ctx context.Context, ready func(api.ServeInfo)) error {
+				ready(api.ServeInfo{URL: "http://127.0.0.1:9"})
+				cancel()
+				<-ctx.Done()
+				return ctx.Err()
+			}}, nil
 		},
 		Cloud: r.cloud,
 		Init: func(_ context.Context, q api.InitRequest) (api.InitAnswer, error) {

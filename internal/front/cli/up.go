@@ -33,6 +33,7 @@ interrupted, so that status, token and plan of another terminal find it. No Azur
 	cmd.Flags().BoolVar(&r.Fresh, "fresh", false, "forget the local cloud of the last time, with its record and keys")
 	cmd.Flags().StringVar(&r.State, "state", "", "`FOLDER` to keep everything in (default: LEASTKEY_HOME/local; with --once a temporary one)")
 	cmd.Flags().StringVar(&r.Listen, "listen", "", "`ADDRESS` of the local cloud (default: loopback)")
+	cmd.Flags().StringVar(&r.AdminListen, "admin-listen", "", "`ADDRESS` and port of the admin server (default: a free one of loopback)")
 	f.flags(cmd)
 	return cmd
 }
@@ -75,12 +76,19 @@ func (c *command) runUp(ctx context.Context, r api.UpRequest, f form) (err error
 		return end(api.FindingsExit(s.Report.Findings))
 	}
 	c.cloudServes(s.Cloud)
-	c.err.line("This terminal serves the cloud until you press Ctrl-C.")
+	ready := false
+	err = s.Serve(ctx, func(i api.ServeInfo) {
+		ready = true
+		if err := c.served(i, f); err != nil {
+			c.complain(err.Error(), "")
+		}
+		c.err.line("This terminal serves the cloud until you press Ctrl-C.")
+	})
 	// Once it is ready, being told to end is what was asked for, and no failure.
-	if err := s.Serve(ctx); err != nil && ctx.Err() == nil {
-		return err
+	if ready && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // closed closes, and reports a failure to do so where nothing worse is to be reported.

@@ -18,6 +18,10 @@ type World struct {
 	// Up starts the local cloud and does the main job. It may return a session together with an error: its report then says how far it
 	// came, and Close must still be called.
 	Up func(context.Context, api.UpRequest, func(api.Event)) (*UpSession, error)
+	// Serve runs the admin server until the context ends; ready is called once, when it answers.
+	Serve func(ctx context.Context, r api.ServeRequest, ready func(api.ServeInfo)) error
+	// Tokens are those of the admin server.
+	Tokens AdminTokens
 	// Cloud is the local cloud alone.
 	Cloud Cloud
 	// Init writes a leastkey.yaml and refuses where one exists.
@@ -48,10 +52,6 @@ type Door interface {
 	Adopt(context.Context, api.AdoptRequest, func(api.Event)) (api.Report, error)
 	// Status is of one agent, or of all for "".
 	Status(ctx context.Context, agent string) ([]api.AgentStatus, error)
-	// Roles lists what an identity holds beside what it needs; FixRoles repairs that and nothing else, and may return a report together
-	// with an error.
-	Roles(ctx context.Context, agent string) (api.RolesAnswer, error)
-	FixRoles(context.Context, api.FixRequest, func(api.Event)) (api.Report, error)
 	Token(context.Context, api.TokenRequest) (api.Token, error)
 	// Ledger gives the newest entries, oldest first; a limit of 0 means all.
 	Ledger(ctx context.Context, limit int) ([]api.LedgerEntry, error)
@@ -77,9 +77,17 @@ type UpSession struct {
 	Report api.Report
 	Cloud  api.CloudInfo
 	Next   []string // commands to try, as they must be typed to find this cloud; nil means the usual ones
-	// Serve blocks until the context ends or the cloud fails. It is not called for UpRequest.Once.
-	Serve func(context.Context) error
+	// Serve runs the admin server until the context ends or something fails; ready is called once, when it answers. It is not called for
+	// UpRequest.Once.
+	Serve func(ctx context.Context, ready func(api.ServeInfo)) error
 	Close func() error // nil means that there is nothing to close
+}
+
+// AdminTokens are the tokens of the admin server.
+type AdminTokens interface {
+	Add(ctx context.Context, name string, level api.Level) (api.NewAdminToken, error)
+	List(context.Context) ([]api.AdminToken, error)
+	Revoke(ctx context.Context, name string) error
 }
 
 // Cloud is the local cloud alone.

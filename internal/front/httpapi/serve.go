@@ -13,7 +13,7 @@ import (
 
 // serve finds out who asks, and hands the request to the API or to the web. Whatever is not named here as open needs a caller.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if over(s.ending) && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
+	if s.life.Err() != nil && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
 		w.Header().Set("Connection", "close")
 		s.fail(w, r, ending())
 		return
@@ -101,9 +101,15 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		}
 		r = known
 	}
-	if s.wholeBody(w, r, maxBody) {
-		s.c.Pages.ServeHTTP(w, r)
+	if !s.wholeBody(w, r, maxBody) {
+		return
 	}
+	if safe(r.Method) { // a page that follows events; what changes something is not cut
+		ctx, cancel := s.untilTheEnd(r.Context())
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	s.c.Pages.ServeHTTP(w, r)
 }
 
 func publicPage(p string) bool {
@@ -123,16 +129,6 @@ func (s *Server) identified(r *http.Request) (*http.Request, error) {
 	}
 	noteOf(r.Context()).who = who
 	return r.WithContext(context.WithValue(r.Context(), whoKey{}, who)), nil
-}
-
-// over tells whether a channel is closed.
-func over(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 func ending() error {
@@ -188,7 +184,7 @@ func (s *Server) registerFrame() {
 // ready says whether requests can be served: the record reads and writes, and the server does not end.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	err := error(nil)
-	if over(s.ending) {
+	if s.life.Err() != nil {
 		err = ending()
 	} else if s.c.House.Ready(r.Context()) != nil {
 		// Why is in the log: whoever asks here has not said who they are.

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -62,8 +61,8 @@ type Server struct {
 	streams  chan struct{} // one element for each stream that is open
 	tracer   trace.Tracer
 
-	closing sync.Once
-	ending  chan struct{} // closed when the server ends
+	life  context.Context // of the server; its end tells whatever goes on for long
+	close context.CancelCauseFunc
 }
 
 // New makes a server. fault.Invalid: something is missing. A server without any token lets nobody in, but is none the less made.
@@ -82,8 +81,9 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, mux: http.NewServeMux(), hosts: map[string]bool{}, sessions: newSessions(c.Now), throttle: newThrottle(c.Now),
-		streams: make(chan struct{}, maxStreams), tracer: c.Trace.Tracer("leastkey"), ending: make(chan struct{}),
+		streams: make(chan struct{}, maxStreams), tracer: c.Trace.Tracer("leastkey"),
 	}
+	s.life, s.close = context.WithCancelCause(context.Background())
 	for _, h := range c.Hosts {
 		s.hosts[strings.ToLower(strings.Trim(h, "[]"))] = true
 	}
@@ -128,7 +128,7 @@ func (s *Server) Handler() http.Handler {
 }
 
 // Close tells the streams that the server ends; requests that come after it get 503. It may be called more than once.
-func (s *Server) Close() { s.closing.Do(func() { close(s.ending) }) }
+func (s *Server) Close() { s.close(errEnded) }
 
 // Who is the caller of a request.
 type Who struct {
@@ -234,8 +234,8 @@ func prepare(a huma.API, level api.Level, op *huma.Operation) {
 	if level != openLevel {
 		op.Description = strings.TrimSpace(op.Description + "\n\nNeeds role " + string(level) + ".")
 	}
-	op.MaxBodyBytes = maxBody
-	op.BodyReadTimeout = -1 // a deadline for reading would end the request when it passes, long after the body was read
+	op.MaxBodyBytes = maxBody + 1 // huma refuses its limit itself; ours was kept before
+	op.BodyReadTimeout = -1       // a deadline for reading would end the request when it passes, long after the body was read
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}

@@ -29,18 +29,21 @@ func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), er
 	}
 	s.meters.streams.Inc()
 	ctx, timeout := context.WithTimeout(ctx, streamLife)
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-s.ending:
-			cancel(errEnded)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, cancel := s.untilTheEnd(ctx)
 	return ctx, sync.OnceFunc(func() {
-		cancel(context.Canceled)
+		cancel()
 		timeout()
 		s.meters.streams.Dec()
 		<-s.streams
 	}), nil
+}
+
+// untilTheEnd is a context that the end of the server ends too.
+func (s *Server) untilTheEnd(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.life, func() { cancel(errEnded) })
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }

@@ -21,6 +21,8 @@ type throttle struct {
 	mu   sync.Mutex
 	by   map[string]*failures
 	here failures // from everywhere
+
+	swept time.Time // when what is forgiven was last forgotten
 }
 
 type failures struct {
@@ -77,14 +79,18 @@ func (f *failures) count(now time.Time, free int) {
 	}
 }
 
-// makeRoom bounds the memory that strangers can fill. Who has that many addresses is slowed down by the count of all of them.
+// makeRoom bounds the memory that strangers can fill, and the time that it takes. Who has that many addresses is slowed down by the count of all
+// of them.
 func (t *throttle) makeRoom(now time.Time) {
 	if len(t.by) < maxAddresses {
 		return
 	}
-	for from, f := range t.by {
-		if now.Sub(f.last) > forgive {
-			delete(t.by, from)
+	if now.Sub(t.swept) > time.Minute {
+		t.swept = now
+		for from, f := range t.by {
+			if now.Sub(f.last) > forgive {
+				delete(t.by, from)
+			}
 		}
 	}
 	for from := range t.by {

@@ -1,0 +1,374 @@
+package app
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/leastkey/leastkey/internal/control"
+	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/front/httpapi"
+	"github.com/leastkey/leastkey/internal/front/web"
+	"github.com/leastkey/leastkey/internal/record/access"
+	"github.com/leastkey/leastkey/internal/record/ledger"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
+)
+
+const (
+	serverDB      = "server.db"
+	defaultListen = "127.0.0.1:9090" // the port of the seed's admin server
+	// grace is how long running work may take to finish once the server was told to end. A step that is interrupted then is in the journal.
+	grace = time.Minute
+)
+
+// serverRecord is what the server itself remembers: its tokens, and a ledger of who changed them.
+type serverRecord struct {
+	*access.Store
+	ledger control.Ledger
+	db     *sql.DB
+}
+
+func (a *App) serverRecord(ctx context.Context, home string) (*serverRecord, error) {
+	if err := private(home); err != nil {
+		return nil, err
+	}
+	db, err := sqlite.Open(ctx, filepath.Join(home, serverDB))
+	if err != nil {
+		return nil, err
+	}
+	st, err := access.New(ctx, db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	ld, err := ledger.New(ctx, db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &serverRecord{st, ld, db}, nil
+}
+
+// Note does something once the server's ledger has it; where it fails, the ledger has that too.
+func (r *serverRecord) Note(ctx context.Context, actor, action, subject, detail string, do func() error) error {
+	e := api.LedgerEntry{Actor: actor, Action: action, Subject: subject, Allowed: true, Detail: detail}
+	if _, err := r.ledger.Append(ctx, e); err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	e.Allowed, e.Detail = false, strings.TrimPrefix(detail+"; "+err.Error(), "; ")
+	_, failed := r.ledger.Append(context.WithoutCancel(ctx), e)
+	return errors.Join(err, failed)
+}
+
+// adminTokens implements [cli.AdminTokens].
+type adminTokens struct{ a *App }
+
+func (t adminTokens) with(ctx context.Context, do func(*serverRecord) error) error {
+	home, err := t.a.home()
+	if err != nil {
+		return err
+	}
+	r, err := t.a.serverRecord(ctx, home)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(r), r.db.Close())
+}
+
+// Add implements [cli.AdminTokens].
+func (t adminTokens) Add(ctx context.Context, name string, level api.Level) (made api.NewAdminToken, err error) {
+	err = t.with(ctx, func(r *serverRecord) error {
+		return r.Note(ctx, actor(), "serve token add", name, string(level), func() error {
+			made, err = r.Add(ctx, name, level, actor())
+			return err
+		})
+	})
+	return made, err
+}
+
+// Revoke implements [cli.AdminTokens].
+func (t adminTokens) Revoke(ctx context.Context, name string) error {
+	return t.with(ctx, func(r *serverRecord) error {
+		return r.Note(ctx, actor(), "serve token revoke", name, "", func() error { return r.Revoke(ctx, name) })
+	})
+}
+
+// List implements [cli.AdminTokens]. A ledger of changes that does not hold together is an error: the list may be somebody else's.
+func (t adminTokens) List(ctx context.Context) (all []api.AdminToken, err error) {
+	err = t.with(ctx, func(r *serverRecord) error {
+		v, err := r.ledger.Verify(ctx)
+		if err != nil {
+			return err
+		}
+		if !v.Intact {
+			return fault.New(fault.Corrupt, fmt.Sprintf("the ledger of the tokens is broken at entry %d", v.Broken), "keep a copy of "+serverDB+", move it away, and make new tokens")
+		}
+		all, err = r.Store.List(ctx)
+		return err
+	})
+	return all, err
+}
+
+// serve runs the admin server until the context ends.
+func (a *App) serve(ctx context.Context, r api.ServeRequest, ready func(api.ServeInfo)) (err error) {
+	home, err := a.home()
+	if err != nil {
+		return err
+	}
+	traced, stop, err := a.traced(r.Trace)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop(context.WithoutCancel(ctx))) }()
+	rec, err := traced.serverRecord(ctx, home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rec.db.Close()) }()
+	h, err := traced.newHouse(home, r.Target, rec)
+	if err != nil {
+		return err
+	}
+	s, err := traced.server(r, h)
+	if err != nil {
+		return err
+	}
+	ready(s.info())
+	return s.run(ctx)
+}
+
+// server is an admin server with its socket.
+type server struct {
+	http     *httpapi.Server
+	house    *house
+	jobs     *control.Jobs
+	listener net.Listener
+	keys     *tls.Config
+	log      *slog.Logger
+	r        api.ServeRequest
+	notes    []string
+}
+
+func (a *App) server(r api.ServeRequest, h *house) (*server, error) {
+	level := slog.LevelInfo
+	if r.Quiet {
+		level = slog.LevelWarn
+	}
+	s := &server{house: h, jobs: control.NewJobs(), r: r, log: slog.New(slog.NewJSONHandler(a.logTo(), &slog.HandlerOptions{Level: level}))}
+	var err error
+	if s.keys, err = keysOf(r); err != nil {
+		return nil, err
+	}
+	secretValue, err := a.adminSecret(r.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	if a.Getenv("ADMIN_SECRET") != "" {
+		s.notes = append(s.notes, "ADMIN_SECRET in the environment is not used: every child process could read it there. Put it into a file, and name that with --admin-secret-file")
+	}
+	if s.listener, err = listen(r); err != nil {
+		return nil, err
+	}
+	c := httpapi.Config{
+		House: h, Tokens: h.tokens, Jobs: s.jobs, LegacyAgent: r.LegacyAgent, AdminSecret: secretValue, Person: actor(),
+		Hosts: hostsOf(r, s.keys), TLS: s.keys != nil || r.BehindProxy != "", Proxied: r.BehindProxy != "", MetricsOpen: r.MetricsOpen,
+		Due: h.due, Log: s.log, Trace: a.traces, Pages: pages(h, s.jobs),
+	}
+	if s.http, err = httpapi.New(c); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	return s, nil
+}
+
+// pages is the web over the house.
+func pages(h *house, jobs *control.Jobs) http.Handler {
+	return web.New(web.Config{
+		Enter: func(r *http.Request) (web.Door, error) {
+			who, ok := httpapi.WhoOf(r.Context())
+			if !ok {
+				return nil, fault.New(fault.Unauthenticated, "nobody has logged in", "log in again")
+			}
+			l, err := h.enter(r.Context(), who.Actor())
+			if err != nil {
+				return nil, err
+			}
+			return l, nil
+		},
+		Who: func(r *http.Request) (string, api.Level, bool) {
+			who, ok := httpapi.WhoOf(r.Context())
+			return who.Actor(), who.Level, ok
+		},
+		House: h, Jobs: jobs,
+	})
+}
+
+func (a *App) logTo() io.Writer {
+	if a.Streams.Err != nil {
+		return a.Streams.Err
+	}
+	return os.Stderr
+}
+
+// listen takes the address. One that others reach needs TLS here or, by somebody's word, before it: a token in clear is everybody's.
+func listen(r api.ServeRequest) (net.Listener, error) {
+	at := cmp.Or(r.Listen, defaultListen)
+	host, _, err := net.SplitHostPort(at)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "--listen "+at+" is not an address", "write it as 127.0.0.1:9090")
+	}
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || (ip != nil && ip.IsLoopback())
+	if !loopback && r.TLSCert == "" && r.BehindProxy == "" {
+		return nil, fault.New(fault.Usage, "--listen "+at+" is reached by others, and tokens would travel in clear", "add --tls-cert and --tls-key; or, where a proxy of yours speaks TLS, --behind-proxy with its public name")
+	}
+	if !loopback && r.MetricsOpen {
+		return nil, fault.New(fault.Usage, "--metrics-open is for loopback addresses", "give the scraper a token of role view")
+	}
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, &fault.Error{Code: fault.Unavailable, Op: "listen on " + at, Err: err, Hint: "name another address with --listen"}
+	}
+	return l, nil
+}
+
+func keysOf(r api.ServeRequest) (*tls.Config, error) {
+	if r.TLSCert == "" && r.TLSKey == "" {
+		return nil, nil
+	}
+	if r.TLSCert == "" || r.TLSKey == "" {
+		return nil, fault.New(fault.Usage, "--tls-cert and --tls-key go together", "")
+	}
+	pair, err := tls.LoadX509KeyPair(r.TLSCert, r.TLSKey)
+	if err != nil {
+		return nil, &fault.Error{Code: fault.Invalid, Op: "read the server's certificate and key", Err: err}
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// hostsOf are the names by which the server may be called: the proxy's, and those of its own certificate.
+func hostsOf(r api.ServeRequest, keys *tls.Config) []string {
+	var all []string
+	if r.BehindProxy != "" {
+		all = append(all, r.BehindProxy)
+	}
+	if keys == nil {
+		return all
+	}
+	leaf, err := x509.ParseCertificate(keys.Certificates[0].Certificate[0])
+	if err != nil { // LoadX509KeyPair has parsed it
+		return all
+	}
+	for _, ip := range leaf.IPAddresses {
+		all = append(all, ip.String())
+	}
+	for _, name := range leaf.DNSNames {
+		if !strings.HasPrefix(name, "*") { // a wildcard's names are not all ours
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// shortestSecret is what somebody who guesses at the throttle's pace does not find in a lifetime.
+const shortestSecret = 16
+
+// adminSecret reads the seed's ADMIN_SECRET from the named file, or from systemd's credential of that name (systemd.exec(5), CREDENTIALS). The
+// zero Value means that there is none.
+func (a *App) adminSecret(file string) (secret.Value, error) {
+	given := file != ""
+	if !given {
+		dir := a.Getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			return secret.Value{}, nil
+		}
+		file = filepath.Join(dir, "admin-secret")
+	}
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !given:
+		return secret.Value{}, nil
+	case err != nil:
+		return secret.Value{}, &fault.Error{Code: fault.Invalid, Op: "read the admin secret", Err: err}
+	case !info.Mode().IsRegular() || info.Size() > 4096:
+		return secret.Value{}, fault.New(fault.Invalid, file+" is no file with a secret", "")
+	// Docker mounts secrets readable by all, into a container where all is one; elsewhere that is every user of the machine.
+	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(file, "/run/secrets/") && given:
+		return secret.Value{}, fault.New(fault.Refused, fmt.Sprintf("%s can be read by other users (mode %04o)", file, info.Mode().Perm()), "chmod 600 "+file)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return secret.Value{}, &fault.Error{Code: fault.Invalid, Op: "read the admin secret", Err: err}
+	}
+	b = bytes.TrimRight(b, "\r\n")
+	if len(b) < shortestSecret {
+		return secret.Value{}, fault.New(fault.Refused, fmt.Sprintf("the admin secret has %d characters", len(b)), fmt.Sprintf("at least %d; openssl rand -base64 32 makes a good one", shortestSecret))
+	}
+	return secret.New(b), nil
+}
+
+// info says where the server answers, with a new login link.
+func (s *server) info() api.ServeInfo {
+	scheme, at := "http", s.listener.Addr().String()
+	if s.keys != nil {
+		scheme = "https"
+		if host := hostsOf(s.r, s.keys); len(host) > 0 {
+			_, port, _ := net.SplitHostPort(at)
+			at = net.JoinHostPort(host[0], port)
+		}
+	}
+	if s.r.BehindProxy != "" {
+		scheme, at = "https", s.r.BehindProxy
+	}
+	i := api.ServeInfo{URL: scheme + "://" + at, Notes: s.notes}
+	if !s.r.NoLink {
+		_ = s.http.Invite().Use(func(code []byte) error {
+			i.Login = secret.New([]byte(i.URL + "/login#" + string(code)))
+			return nil
+		})
+	}
+	return i
+}
+
+// run serves, and does what is due, until the context ends. Then nothing new begins, and what runs has grace to finish.
+func (s *server) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		if !s.r.Idle {
+			s.house.work(ctx, s.jobs, s.log)
+		}
+	}()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		within, stop := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer stop()
+		s.jobs.Close(within) // requests that wait for a job have their answer when it ends
+	}()
+	err := s.http.Serve(ctx, s.listener, s.keys, grace+10*time.Second)
+	cancel()
+	<-ended
+	<-worked
+	return errors.Join(err, s.house.Close())
+}
