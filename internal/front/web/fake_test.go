@@ -55,7 +55,6 @@ type house struct {
 
 	open   int // doors that are open
 	called []string
-	agreed map[string]bool // what Approve said, by verb
 }
 
 func down(what string) error {
