@@ -154,9 +154,16 @@ type judged struct {
 	err  error
 }
 
-// judged are all assignments that reach the identity. A role that the catalogue lacks is read, so that a custom role is judged by what it
-// does.
-func (a *Ask) judged() ([]judged, error) { return get(a, &a.run.judged) }
+// judged are all assignments that reach the identity, with what their roles do. A role that the catalogue lacks is read, so that a custom
+// role is judged by what it does.
+func (a *Ask) judged() (holdings, []judged, error) {
+	h, err := a.holdings()
+	if err != nil {
+		return h, nil, err
+	}
+	all, err := get(a, &a.run.judged)
+	return h, all, err
+}
 
 func judge(ctx context.Context, a *Ask) ([]judged, error) {
 	h, err := get(a.unheard(), &a.run.holdings)
@@ -237,6 +244,15 @@ func patiently[T any](ctx context.Context, what string, read func(context.Contex
 		return err
 	}})
 	return got, err
+}
+
+// reasons are why a role is elevated, or what it reads: the first two, which is enough to see it, and how many more. The whole list of a role
+// with * would bury the assignment's name.
+func reasons(all []string) string {
+	if len(all) <= 2 {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s, and %d more", strings.Join(all[:2], ", "), len(all)-2)
 }
 
 // places are scopes as a person reads them.

@@ -48,11 +48,7 @@ func effectiveAt(ctx context.Context, a *Ask, scopes []string) ([]effective, err
 // mute weighs the refusal to tell the identity its permissions. Where none of its roles lets it ask, the refusal is as it should be; where
 // one does, it has not spread yet, and asking again helps.
 func (a *Ask) mute(scope string, refused error) (string, error) {
-	h, err := get(a.unheard(), &a.run.holdings)
-	if err != nil {
-		return "", refused
-	}
-	all, err := get(a.unheard(), &a.run.judged)
+	h, all, err := a.unheard().judged()
 	if err != nil {
 		return "", refused
 	}
@@ -84,7 +80,7 @@ func weigh(all []effective) Verdict {
 			found := len(up)
 			for _, d := range e.allowed {
 				if why := d.Elevated(); len(why) > 0 {
-					up = append(up, fmt.Sprintf("on %s: %s", role.Short(e.scope), strings.ReplaceAll(strings.Join(why, ", "), "its ", "the identity's ")))
+					up = append(up, fmt.Sprintf("on %s an entry says: %s", role.Short(e.scope), reasons(why)))
 				}
 			}
 			if len(up) == found {
@@ -94,7 +90,7 @@ func weigh(all []effective) Verdict {
 	}
 	switch {
 	case len(up) > 0:
-		return fail("Azure tells the identity itself that it may: %s", strings.Join(up, "; "))
+		return fail("by what Azure tells the identity of itself it can gain rights: %s", strings.Join(up, "; "))
 	case open != nil:
 		return failed(open)
 	case len(fine) == 0:

@@ -16,18 +16,14 @@ func noElevated() Check {
 		Question: "does any role that reaches the identity let it gain rights that it was not given?",
 		Remedy:   "remove the assignment, or take the identity out of the group: an agent that can grant itself roles can do everything",
 		Decide: func(_ context.Context, a *Ask) Verdict {
-			h, err := a.holdings()
-			if err != nil {
-				return failed(err)
-			}
-			all, err := a.judged()
+			h, all, err := a.judged()
 			if err != nil {
 				return failed(err)
 			}
 			var elevated []string
 			for _, j := range all {
 				if why := j.does.Elevated(); j.err == nil && len(why) > 0 {
-					elevated = append(elevated, fmt.Sprintf("%s (%s): %s", a.told(h, j.Assignment, j.does.Name), j.ID, strings.Join(why, ", ")))
+					elevated = append(elevated, fmt.Sprintf("%s (%s): %s", a.told(h, j.Assignment, j.does.Name), j.ID, reasons(why)))
 				}
 			}
 			open := first(unjudged(all), h.unread())

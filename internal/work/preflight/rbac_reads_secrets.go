@@ -16,18 +16,14 @@ func readsSecrets() Check {
 		Question: "does a role that reaches the identity let it read the keys of resources, past their access control?",
 		Remedy:   "disable local authentication on these resources (disableLocalAuth on a Cognitive Services account, authentication without keys on the bot's channels), so that their keys open nothing",
 		Decide: func(_ context.Context, a *Ask) Verdict {
-			h, err := a.holdings()
-			if err != nil {
-				return failed(err)
-			}
-			all, err := a.judged()
+			h, all, err := a.judged()
 			if err != nil {
 				return failed(err)
 			}
 			var reads []string
 			for _, j := range all {
 				if ops := j.does.ReadsSecrets(); j.err == nil && len(ops) > 0 {
-					reads = append(reads, fmt.Sprintf("%s allows %s", a.told(h, j.Assignment, j.does.Name), strings.Join(ops, ", ")))
+					reads = append(reads, fmt.Sprintf("%s allows %s", a.told(h, j.Assignment, j.does.Name), reasons(ops)))
 				}
 			}
 			open := first(unjudged(all), h.unread())

@@ -17,11 +17,7 @@ func subscriptionLevel() Check {
 		Question: "does a role at a subscription or above it let the identity gain rights that it was not given?",
 		Remedy:   "remove the assignment at the subscription, management group or root",
 		Decide: func(_ context.Context, a *Ask) Verdict {
-			h, err := a.holdings()
-			if err != nil {
-				return failed(err)
-			}
-			all, err := a.judged()
+			h, all, err := a.judged()
 			if err != nil {
 				return failed(err)
 			}
@@ -34,7 +30,7 @@ func subscriptionLevel() Check {
 			var elevated, harmless []string
 			for _, j := range wide {
 				if why := j.does.Elevated(); len(why) > 0 {
-					elevated = append(elevated, fmt.Sprintf("%s: %s", a.told(h, j.Assignment, j.does.Name), strings.Join(why, ", ")))
+					elevated = append(elevated, fmt.Sprintf("%s: %s", a.told(h, j.Assignment, j.does.Name), reasons(why)))
 					continue
 				}
 				harmless = append(harmless, a.told(h, j.Assignment, j.does.Name))

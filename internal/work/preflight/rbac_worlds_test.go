@@ -108,6 +108,8 @@ func rbacWorlds() []world {
 		{list, "the list cannot be read", finding.Unknown, without("Assignments"), none, "you may not"},
 		{list, "the subscription cannot be read as a whole, so what lies in other groups is not known", finding.Unknown, blindAt(wholeSub), none, "as a whole"},
 		{list, "nothing is provisioned", finding.Skip, func(f *fake) { f.subject.Record = agent.Record{Agent: "bot"} }, "identity_configured", ""},
+		{list, "the list is not to be understood", finding.Unknown, failing("Assignments", answer(400, "BadRequest")), none, "400 BadRequest"},
+		{list, "an application without a service principal is recorded", finding.Skip, func(f *fake) { f.subject.Record.PrincipalID = "" }, "identity_configured", "no service principal"},
 		{list, "a recorded place cannot be read", finding.Unknown, both(blindAt(otherSub), blindAt(otherSub+"/resourceGroups/old"), recorded(readerID, otherSub+"/resourceGroups/old", true)), none, "group old"},
 
 		{"rbac_bot_contributor", "it is assigned at the group", finding.Pass, nil, none, "assigned on group polyclaw-rg"},
@@ -236,6 +238,7 @@ func ownWorlds() []world {
 		{inGroup, "it may do nothing at all", finding.Pass, ownAt(botGroup), none, ""},
 		{inGroup, "Azure refuses to tell although a role allows it", finding.Unknown, refusedAt(botGroup), none, "AuthorizationFailed"},
 		{inGroup, "Azure refuses to tell, and no role allows it", finding.Skip, both(refusedAt(botGroup), unheld, holding(secretsUserID, botVault)), none, "judged by the assignments alone"},
+		{inGroup, "a policy refuses to tell, and no role allows it", finding.Unknown, both(ownErrorAt(botGroup, answer(403, "RequestDisallowedByPolicy")), unheld, holding(secretsUserID, botVault)), none, "RequestDisallowedByPolicy"},
 		{inGroup, "Azure refuses to tell, and what is held is not known", finding.Unknown, both(refusedAt(botGroup), without("Assignments")), none, "AuthorizationFailed"},
 		{inGroup, "Azure refuses to tell, and a role cannot be read", finding.Unknown, both(refusedAt(botGroup), unheld, custom(botGroup, everything()), without("RoleDefinition")), none, "AuthorizationFailed"},
 		{inGroup, "Azure refuses to tell, and not everything held is known", finding.Unknown, both(refusedAt(botGroup), unheld, blindAt(wholeSub)), none, "AuthorizationFailed"},
@@ -247,7 +250,7 @@ func ownWorlds() []world {
 		{inGroup, "a federated identity has no key here", finding.Skip, func(f *fake) { f.subject.Agent.Federated = []agent.Federated{{Issuer: "https://issuer.test"}} }, none, "no key here"},
 
 		{onResources, "Azure tells of harmless roles", finding.Pass, nil, none, "vaults kv-bot, sessionPools pool, accounts safety"},
-		{onResources, "the vault is its own", finding.Fail, ownAt(botVault, role.Definition{Actions: []string{"Microsoft.KeyVault/vaults/*"}}), none, "on vaults kv-bot: it allows Microsoft.KeyVault/vaults/write"},
+		{onResources, "the vault is its own", finding.Fail, ownAt(botVault, role.Definition{Actions: []string{"Microsoft.KeyVault/vaults/*"}}), none, "on vaults kv-bot an entry says: it allows Microsoft.KeyVault/vaults/write"},
 		{onResources, "the vault is its own, and the pool cannot be asked", finding.Fail, both(ownAt(botVault, everything()), ownErrorAt(botGroup+"/providers/Microsoft.App/sessionPools/pool", away())), none, "vaults kv-bot"},
 		{onResources, "the pool alone cannot be asked", finding.Unknown, ownErrorAt(botGroup+"/providers/Microsoft.App/sessionPools/pool", away()), none, ""},
 		{onResources, "the vault is not there", finding.Unknown, ownErrorAt(botVault, answer(404, "ResourceNotFound")), none, ""},
