@@ -10,6 +10,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/role"
 )
 
 // revoke ends the agent's identity, of either kind. The body is ignored, as in the original. ok is true only where every step worked.
@@ -200,13 +201,18 @@ func fixStep(r api.RequiredRole, principal string, rep api.Report, problem *api.
 		s.Status, s.Detail = stepFailed, "Assignment failed: nobody knows whether it is there: "+r.Detail
 		return s
 	}
-	for _, g := range rep.Roles {
-		if strings.EqualFold(g.RoleID, r.RoleID) && strings.EqualFold(g.Scope, r.Scope) {
+	// The step says it, and not the record: what somebody else removed is still recorded as assigned.
+	s.Status, s.Detail = stepFailed, "Assignment failed"
+	if i := slices.IndexFunc(rep.Steps, func(t api.StepReport) bool { return t.Title == "assign "+r.Role+" on "+role.Short(r.Scope) }); i >= 0 {
+		switch t := rep.Steps[i]; {
+		case t.Status == api.Done, t.Status == api.Already:
 			s.Status, s.Detail = stepOK, r.Role+" assigned to "+principal
+			return s
+		case t.Detail != "":
+			s.Detail += ": " + t.Detail
 			return s
 		}
 	}
-	s.Status, s.Detail = stepFailed, "Assignment failed"
 	if problem != nil {
 		s.Detail += ": " + problem.Detail
 	}

@@ -99,15 +99,20 @@ func credentialSteps(p provisioned, problem *api.Problem) []legacyStep {
 
 // roleSteps are a row for each role that was to be assigned or is there.
 func roleSteps(p provisioned) []legacyStep {
-	rows := map[string]legacyStep{} // by role id and scope
+	rows, planned := map[string]legacyStep{}, map[string]bool{} // by role id and scope
 	key := func(roleID, scope string) string { return strings.ToLower(roleID + " " + scope) }
 	for _, s := range p.Plan.Steps {
-		if ran, ok := p.ran(s.ID); ok && s.Action == agent.AssignRole {
-			rows[key(s.With["role_id"], s.With["scope"])] = stepAs("rbac_"+spelled(s.With["role"]), s.With["role"]+" on "+s.With["scope"], ran)
+		if s.Action != agent.AssignRole {
+			continue
+		}
+		k := key(s.With["role_id"], s.With["scope"])
+		planned[k] = true
+		if ran, ok := p.ran(s.ID); ok {
+			rows[k] = stepAs("rbac_"+spelled(s.With["role"]), s.With["role"]+" on "+s.With["scope"], ran)
 		}
 	}
 	for _, g := range p.Apply.Roles {
-		if _, told := rows[key(g.RoleID, g.Scope)]; !told {
+		if !planned[key(g.RoleID, g.Scope)] { // what was to be assigned and was not is recorded all the same, if somebody else removed it
 			rows[key(g.RoleID, g.Scope)] = legacyStep{"rbac_" + spelled(g.Role), stepOK, g.Role + " on " + g.Scope}
 		}
 	}
