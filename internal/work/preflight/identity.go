@@ -109,7 +109,7 @@ func (l *identityLookups) wire() {
 	l.login = lookup[api.Caller]{owner: "identity_login", read: login}
 	l.key = lookup[KeyFacts]{owner: "identity_key_class", read: keyFacts}
 	l.owners = lookup[owners]{owner: "identity_owners", read: ofPrincipal(ownersOf)}
-	l.federated = lookup[[]agent.FederatedCredential]{owner: "identity_federated", read: asOperator(federatedOf)}
+	l.federated = lookup[[]agent.FederatedCredential]{owner: "identity_federated", read: ofObject(federatedOf)}
 	l.memberships = lookup[agent.Membership]{owner: "identity_directory_roles", read: ofPrincipal(func(ctx context.Context, a *Ask) (agent.Membership, error) {
 		return a.run.p.Graph.Memberships(ctx, a.Record.PrincipalID)
 	})}
@@ -122,7 +122,7 @@ func (l *identityLookups) wire() {
 	l.namesakes = lookup[[]agent.Namesake]{owner: "identity_namesakes", read: asOperator(func(ctx context.Context, a *Ask) ([]agent.Namesake, error) {
 		return a.run.p.Graph.Namesakes(ctx, a.Agent.Name)
 	})}
-	l.policy = lookup[agent.CredentialPolicy]{owner: "identity_app_management_policy", read: asOperator(func(ctx context.Context, a *Ask) (agent.CredentialPolicy, error) {
+	l.policy = lookup[agent.CredentialPolicy]{owner: "identity_app_management_policy", read: ofObject(func(ctx context.Context, a *Ask) (agent.CredentialPolicy, error) {
 		return a.run.p.Graph.CredentialPolicy(ctx, a.Record.ApplicationID)
 	})}
 	l.env = lookup[envFacts]{owner: "identity_configured", read: environmentIDs}
@@ -180,14 +180,25 @@ func asOperator[T any](read func(context.Context, *Ask) (T, error)) func(context
 	}
 }
 
-// ofPrincipal is asOperator about the service principal, which an identity that was half made does not have yet.
+// ofPrincipal is ofObject about the service principal, which an identity that was half made does not have yet.
 func ofPrincipal[T any](read func(context.Context, *Ask) (T, error)) func(context.Context, *Ask) (T, error) {
-	return asOperator(func(ctx context.Context, a *Ask) (T, error) {
+	return ofObject(func(ctx context.Context, a *Ask) (T, error) {
 		if a.Record.PrincipalID == "" {
 			var zero T
 			return zero, missing("identity_valid", "no service principal is recorded")
 		}
 		return read(ctx, a)
+	})
+}
+
+// ofObject is asOperator about something that belongs to a recorded object: where that is not there, identity_valid is to tell.
+func ofObject[T any](read func(context.Context, *Ask) (T, error)) func(context.Context, *Ask) (T, error) {
+	return asOperator(func(ctx context.Context, a *Ask) (T, error) {
+		v, err := read(ctx, a)
+		if fault.Is(err, fault.NotFound) {
+			err = &Unanswered{Owner: "identity_valid", Err: err}
+		}
+		return v, err
 	})
 }
 

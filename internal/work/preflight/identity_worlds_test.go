@@ -287,6 +287,7 @@ func identityWorlds() []world {
 		row("a managed identity with a stranger's", fail, both(asManaged, func(f *fake) { f.federated = []agent.FederatedCredential{strange} }), "", "evil"),
 		row("a managed identity that cannot be read", unknown, both(asManaged, without("IdentityFederated")), "", ""),
 		row("a managed identity without any", pass, asManaged, "", ""),
+		row("the application is gone meanwhile", skip, failing("Federated", fault.Newf(fault.NotFound, "404")), valid, "404"),
 	)
 	offline("identity_federated", "Federated")
 
