@@ -291,7 +291,10 @@ func article(v agent.Verb) string {
 // outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.
 func outdated(err error) bool {
 	stopped, ok := errors.AsType[*fault.Error](err)
-	return ok && stopped.Code == fault.Stopped && fault.Is(stopped.Err, fault.NotYet, fault.NotFound, fault.Conflict)
+	if ok && stopped.Code == fault.Stopped {
+		return fault.Is(stopped.Err, fault.NotYet, fault.NotFound, fault.Conflict)
+	}
+	return fault.Is(err, fault.Conflict) // before anything of it was done: what it would have made is somebody else's now
 }
 
 // otherwise tells whether the application that a migration was approved for is not as it was shown: then nothing of it has begun.

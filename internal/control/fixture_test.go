@@ -42,9 +42,13 @@ type world struct {
 	view     *cloudview.Cloud
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOn(t, localcloud.Config{}) }
+
+// newWorldOn is newWorld on a cloud of that configuration, with keys that are made already.
+func newWorldOn(t *testing.T, cfg localcloud.Config) *world {
 	t.Helper()
-	cloud, err := localcloud.New(localcloud.Config{SigningKey: signing(), OperatorKey: signing()})
+	cfg.SigningKey, cfg.OperatorKey = signing(), signing()
+	cloud, err := localcloud.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

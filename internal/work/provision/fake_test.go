@@ -46,6 +46,9 @@ type world struct {
 	bin     map[string]bool
 	assigns []agent.Assignment
 	mi      *agent.UserAssignedIdentity
+
+	kind      agent.Kind
+	federated []agent.Federated
 	keys    map[string]crypto.Signer // by ref
 	rec     agent.Record
 	entries []agent.Entry
@@ -382,16 +385,27 @@ func (w *world) doFresh(s agent.Step) (agent.Result, error) {
 }
 
 func (w *world) steps(s agent.Step, before ...agent.Step) (agent.Result, error) {
+	r, run := w.runOf(s, before...)
+	out, err := r.Run(w.Context(), run)
+	return out.Results["step"], err
+}
+
+// quit brings the step to rest as a revoke does.
+func (w *world) quit(s agent.Step) error {
+	r, run := w.runOf(s)
+	return r.Settle(w.Context(), run, true)
+}
+
+func (w *world) runOf(s agent.Step, before ...agent.Step) (job.Runner, agent.Run) {
 	s.ID, s.Title = "step", "the step"
-	spec := agent.Spec{Subscription: sub, ResourceGroup: "rg", Agents: map[string]*agent.Agent{"bot": {Name: "bot", Roles: agent.Roles{List: []agent.RoleAt{{Role: "Reader", Scope: group}}}}}}
+	bot := &agent.Agent{Name: "bot", Kind: w.kind, Federated: w.federated, Roles: agent.Roles{List: []agent.RoleAt{{Role: "Reader", Scope: group}}}}
+	spec := agent.Spec{Subscription: sub, ResourceGroup: "rg", Agents: map[string]*agent.Agent{"bot": bot}}
 	run := agent.Run{ID: "run", Agent: "bot", Verb: agent.Apply, Plan: agent.Plan{Tenant: tenant, Subscription: sub, Agent: "bot", Spec: &spec, Facts: w.facts, Steps: append(before, s)}}
 	handlers := w.prov.Handlers()
 	if w.alsoKnows != "" {
 		handlers[w.alsoKnows] = job.Handler{Do: func(context.Context, *job.Call) (agent.Result, error) { return agent.Result{}, nil }}
 	}
-	r := job.Runner{Journal: w, Memory: w, Handlers: handlers}
-	out, err := r.Run(w.Context(), run)
-	return out.Results["step"], err
+	return job.Runner{Journal: w, Memory: w, Handlers: handlers}, run
 }
 
 func (w *world) certificates() string {
