@@ -57,6 +57,11 @@ func (b bench) run(ctx context.Context) error {
 			return fmt.Errorf("provision at %s: %w", latency, err)
 		}
 	}
+	for _, latency := range []time.Duration{0, 150 * time.Millisecond} {
+		if err := preflight(ctx, t, b.runs, latency); err != nil {
+			return fmt.Errorf("preflight at %s: %w", latency, err)
+		}
+	}
 	if err := cold(ctx, t, b.runs, b.bin); err != nil {
 		return fmt.Errorf("cold processes: %w", err)
 	}
