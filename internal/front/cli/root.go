@@ -99,7 +99,7 @@ func (c *command) root() *cobra.Command {
 		}
 	}
 	group("job", c.up(), c.initialise(), c.login(), c.plan(), c.apply(), c.adopt(), c.migrate(), c.rotate(), c.revoke(), c.serve())
-	group("see", c.doctor(), c.status(), c.preflight(), c.token(), c.ledger(), c.state())
+	group("see", c.doctor(), c.status(), c.preflight(), c.roles(), c.token(), c.ledger(), c.state())
 	group("provisioner", c.provisioner())
 	group("local", c.localCloud())
 	root.AddCommand(c.completion(), c.version())

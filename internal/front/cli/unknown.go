@@ -13,7 +13,7 @@ import (
 
 // later lists the commands that documents of ours name and this version lacks.
 func later() []string {
-	return []string{"roles", "exec", "agent-id", "audit", "runtime", "deploy", "tui"}
+	return []string{"exec", "agent-id", "audit", "runtime", "deploy", "tui"}
 }
 
 // unknown is the answer to a word that is no command of the parent.

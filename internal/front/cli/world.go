@@ -52,6 +52,10 @@ type Door interface {
 	Adopt(context.Context, api.AdoptRequest, func(api.Event)) (api.Report, error)
 	// Status is of one agent, or of all for "".
 	Status(ctx context.Context, agent string) ([]api.AgentStatus, error)
+	// Roles lists what an identity holds beside what it needs; FixRoles repairs that and nothing else, and may return a report together
+	// with an error.
+	Roles(ctx context.Context, agent string) (api.RolesAnswer, error)
+	FixRoles(context.Context, api.FixRequest, func(api.Event)) (api.Report, error)
 	Token(context.Context, api.TokenRequest) (api.Token, error)
 	// Ledger gives the newest entries, oldest first; a limit of 0 means all.
 	Ledger(ctx context.Context, limit int) ([]api.LedgerEntry, error)
