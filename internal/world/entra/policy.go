@@ -3,8 +3,11 @@ package entra
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -47,44 +50,54 @@ func (c *Client) CredentialPolicy(ctx context.Context, objectID string) (agent.C
 		return agent.CredentialPolicy{}, err
 	}
 	var (
-		tenant  managementPolicy
-		created struct {
-			At time.Time `json:"createdDateTime"`
-		}
+		tenant managementPolicy
+		own    []managementPolicy
+		ownErr error
+		both   sync.WaitGroup
 	)
+	both.Go(func() {
+		k := call{op: "read the app management policies of application " + objectID, need: policyReading(), method: http.MethodGet, path: path + "/appManagementPolicies"}
+		ownErr = pages(ctx, c, k, func(p managementPolicy) error { own = append(own, p); return nil })
+	})
 	op := "read the tenant's app management policy"
-	if _, err := c.do(ctx, call{op: op, need: policyReading(), method: http.MethodGet, path: "/policies/defaultAppManagementPolicy", out: &tenant}); err != nil {
+	_, err = c.do(ctx, call{op: op, need: policyReading(), method: http.MethodGet, path: "/policies/defaultAppManagementPolicy", out: &tenant})
+	if both.Wait(); err != nil {
 		return agent.CredentialPolicy{}, err
+	}
+	if ownErr != nil {
+		return agent.CredentialPolicy{}, ownErr
 	}
 	if tenant.Enabled == nil {
 		return agent.CredentialPolicy{}, fault.New(fault.Unknown, op+": the answer is not a policy", "check --cloud and the proxy")
 	}
-	var own []managementPolicy
-	k := call{op: "read the app management policies of application " + objectID, need: policyReading(), method: http.MethodGet, path: path + "/appManagementPolicies"}
-	if err := pages(ctx, c, k, func(p managementPolicy) error { own = append(own, p); return nil }); err != nil {
-		return agent.CredentialPolicy{}, err
-	}
-	if _, err := c.do(ctx, call{op: "read when application " + objectID + " was made", need: reading(), method: http.MethodGet, path: path, query: map[string][]string{"$select": {"createdDateTime"}}, out: &created}); err != nil {
-		return agent.CredentialPolicy{}, err
-	}
 	for _, p := range own {
 		if p.Enabled != nil && *p.Enabled {
-			return demands(p.Name, p.Restrictions, created.At)
+			return c.demands(ctx, p.Name, p.Restrictions, path)
 		}
 	}
 	if !*tenant.Enabled {
 		return agent.CredentialPolicy{}, nil
 	}
-	return demands(tenant.Name, tenant.Applications, created.At)
+	return c.demands(ctx, tenant.Name, tenant.Applications, path)
 }
 
-func demands(name string, r restrictions, created time.Time) (agent.CredentialPolicy, error) {
+// demands is what the restrictions ask of the application. When it was made is read only where they spare older ones.
+func (c *Client) demands(ctx context.Context, name string, r restrictions, path string) (agent.CredentialPolicy, error) {
+	var made struct {
+		At time.Time `json:"createdDateTime"`
+	}
+	if r.spareOlder() {
+		k := call{op: "read when the application was made", need: reading(), method: http.MethodGet, path: path, query: url.Values{"$select": {"createdDateTime"}}, out: &made}
+		if _, err := c.do(ctx, k); err != nil {
+			return agent.CredentialPolicy{}, err
+		}
+	}
 	p := agent.CredentialPolicy{Policies: []string{name}}
 	for _, x := range r.Passwords {
-		p.NoPasswords = p.NoPasswords || x.binds("passwordAddition", created)
+		p.NoPasswords = p.NoPasswords || x.binds("passwordAddition", made.At)
 	}
 	for _, x := range r.Keys {
-		if !x.binds("asymmetricKeyLifetime", created) || x.Max == nil {
+		if !x.binds("asymmetricKeyLifetime", made.At) || x.Max == nil {
 			continue
 		}
 		life, ok := lifetime(*x.Max)
@@ -96,6 +109,11 @@ func demands(name string, r restrictions, created time.Time) (agent.CredentialPo
 		}
 	}
 	return p, nil
+}
+
+func (r restrictions) spareOlder() bool {
+	after := func(x restriction) bool { return x.After != nil }
+	return slices.ContainsFunc(r.Passwords, after) || slices.ContainsFunc(r.Keys, after)
 }
 
 // span is a duration in whole seconds as Graph writes it (OData 4.01, Edm.Duration), such as P365D.
