@@ -59,6 +59,7 @@ func Main(args []string) int {
 func (a *App) Run(ctx context.Context, args []string) int {
 	return cli.Run(ctx, args, a.Streams, cli.World{
 		Open:   func(ctx context.Context, t api.Target) (cli.Door, error) { return a.Open(ctx, t) },
+		Remote: a.remote,
 		Up:     a.up,
 		Serve:  a.serve,
 		Tokens: adminTokens{a},

@@ -21,6 +21,7 @@ type command struct {
 	streams Streams
 	target  api.Target
 	cloud   string // --cloud as written
+	remote  Remote
 	in      *bufio.Reader
 	out     *printer // the answer
 	err     *printer // the story
@@ -75,7 +76,12 @@ func (c *command) root() *cobra.Command {
 		Use: "leastkey", Short: "Identities without secrets for AI agents on Azure", Long: about,
 		SilenceErrors: true, SilenceUsage: true, DisableSuggestions: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return c.global() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.global(); err != nil {
+				return err
+			}
+			return c.checkRemote(cmd)
+		},
 	}
 	root.SetIn(c.in)
 	root.SetOut(c.out)
@@ -89,6 +95,7 @@ func (c *command) root() *cobra.Command {
 	f.StringVar(&c.target.Operator, "operator", "", "`WHOSE` session acts: az, azd, device-code, workload or managed-identity; none, for a rotation")
 	f.StringVar(&c.target.Keystore, "keystore", "", "`WHERE` keys live: auto, keychain or age:PATH")
 	f.StringVar(&c.target.AgeIdentity, "age-identity", "", "`FILE` with the age identity that opens an age keystore")
+	c.remoteFlags(f)
 
 	root.AddGroup(&cobra.Group{ID: "job", Title: "The job:"}, &cobra.Group{ID: "see", Title: "Looking:"},
 		&cobra.Group{ID: "provisioner", Title: "Agent ID:"}, &cobra.Group{ID: "local", Title: "The local cloud:"})
@@ -128,10 +135,7 @@ func (c *command) run(work func(ctx context.Context, args []string) error) func(
 
 // door opens the target's door for the length of f and says on stderr where it leads, unless quiet.
 func (c *command) door(ctx context.Context, t api.Target, quiet bool, f func(Door) error) (err error) {
-	if c.world.Open == nil {
-		return missing("working with leastkey.yaml")
-	}
-	d, err := c.world.Open(ctx, t)
+	d, err := c.open(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (c *command) door(ctx context.Context, t api.Target, quiet bool, f func(Doo
 		}
 	}()
 	if !quiet {
-		c.err.styled(dim, "%s", where(d.Target()))
+		c.err.styled(dim, "%s", c.through(where(d.Target())))
 	}
 	return f(d)
 }
@@ -169,6 +173,7 @@ func (c *command) same() string {
 	for _, f := range []struct{ name, value string }{
 		{"-f", c.target.File}, {"--cloud", c.cloud}, {"--tenant", c.target.Tenant}, {"--subscription", c.target.Subscription},
 		{"--operator", c.target.Operator}, {"--keystore", c.target.Keystore}, {"--age-identity", c.target.AgeIdentity},
+		{"--server", c.remote.URL}, {"--server-token", c.remote.TokenFile},
 	} {
 		if f.value != "" {
 			b.WriteString(" " + f.name + " " + quote(f.value))

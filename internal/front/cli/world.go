@@ -15,6 +15,8 @@ import (
 type World struct {
 	// Open opens the door for one target; the caller closes it.
 	Open func(context.Context, api.Target) (Door, error)
+	// Remote opens the door of an admin server; the caller closes it.
+	Remote func(context.Context, Remote) (Door, error)
 	// Up starts the local cloud and does the main job. It may return a session together with an error: its report then says how far it
 	// came, and Close must still be called.
 	Up func(context.Context, api.UpRequest, func(api.Event)) (*UpSession, error)
