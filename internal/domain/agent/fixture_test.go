@@ -169,6 +169,16 @@ func sound(t interface{ Errorf(string, ...any) }, p agent.Plan) {
 			last = s.ID
 		}
 	}
+	// Nor do two that write federated credentials.
+	last = ""
+	for _, s := range p.Steps {
+		if s.Action == agent.WriteFederated || (s.Action == agent.RemoveFederated && last != "") {
+			if last != "" && !before(s.ID, last) {
+				t.Errorf("%s and %s would write federated credentials side by side", last, s.ID)
+			}
+			last = s.ID
+		}
+	}
 	if len(p.Blockers) > 0 && len(p.Steps) > 0 {
 		t.Errorf("a plan that is blocked has steps")
 	}
@@ -183,6 +193,10 @@ func made(p agent.Plan, step, fact string, before func(a, b string) bool) bool {
 		switch s.Action {
 		case agent.CreateApplication:
 			if (fact == agent.FactApplication || fact == agent.FactAppID) && before(step, s.ID) {
+				return true
+			}
+		case agent.CreateIdentity:
+			if (fact == agent.FactResource || fact == agent.FactAppID || fact == agent.FactPrincipal) && before(step, s.ID) {
 				return true
 			}
 		case agent.CreatePrincipal:

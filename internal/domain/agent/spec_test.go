@@ -149,7 +149,38 @@ func TestValidate(t *testing.T) {
 		"a role that climbs out of its group": {func(_ *agent.Spec, a *agent.Agent) {
 			a.Roles = list(agent.RoleAt{"Reader", group + "/providers/A.B/c/.."})
 		}, bot + ".roles[0].scope", "not an ARM scope"},
-		"a role on a resource": {func(_ *agent.Spec, a *agent.Agent) { a.Roles = list(agent.RoleAt{"Reader", vault}) }, "", ""},
+		"a role on a resource":   {func(_ *agent.Spec, a *agent.Agent) { a.Roles = list(agent.RoleAt{"Reader", vault}) }, "", ""},
+		"a federated credential": {func(_ *agent.Spec, a *agent.Agent) { a.Federated = []agent.Federated{jobA, jobB} }, "", ""},
+		"a federated credential without a word": {func(_ *agent.Spec, a *agent.Agent) { a.Federated = []agent.Federated{{}} },
+			bot + ".federated[0].issuer " + bot + ".federated[0].subject " + bot + ".federated[0].audience", "https address"},
+		"an issuer without https": {func(_ *agent.Spec, a *agent.Agent) {
+			a.Federated = []agent.Federated{{Issuer: "http://x", Subject: "s", Audience: "a"}, {Issuer: "https://x?y", Subject: "s", Audience: "a"}, {Issuer: "https://u@x", Subject: "s", Audience: "a"}, {Issuer: "https://x#y", Subject: "s", Audience: "a"}}
+		}, bot + ".federated[0].issuer " + bot + ".federated[1].issuer " + bot + ".federated[2].issuer " + bot + ".federated[3].issuer", "https address"},
+		"a subject with a star": {func(_ *agent.Spec, a *agent.Agent) {
+			a.Federated = []agent.Federated{{Issuer: "https://x", Subject: "repo:o/*", Audience: "a"}}
+		}, bot + ".federated[0].subject", "stands for nothing"},
+		"a subject that is too long": {func(_ *agent.Spec, a *agent.Agent) {
+			a.Federated = []agent.Federated{{Issuer: "https://x", Subject: strings.Repeat("x", 601), Audience: "a"}}
+		}, bot + ".federated[0].subject", "600"},
+		"a pair twice": {func(_ *agent.Spec, a *agent.Agent) {
+			a.Federated = []agent.Federated{jobA, {Issuer: jobA.Issuer, Subject: jobA.Subject, Audience: "other"}}
+		}, bot + ".federated[1]", "takes each pair once"},
+		"too many of them": {func(_ *agent.Spec, a *agent.Agent) {
+			for i := range 21 {
+				a.Federated = append(a.Federated, agent.Federated{Issuer: "https://x", Subject: strings.Repeat("s", i+1), Audience: "a"})
+			}
+		}, bot + ".federated", "at most 20"},
+		"an access of the vault":        {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "user" }, "", ""},
+		"an access that is none":        {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "officier" }, bot + ".key_vault_access", "did you mean officer?"},
+		"an access without a vault":     {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess, a.KeyVault = "user", "" }, bot + ".key_vault_access", "no key_vault"},
+		"a managed identity with owner": {func(_ *agent.Spec, a *agent.Agent) { a.Kind, a.Owners = agent.ManagedIdentity, []string{other} }, bot + ".owners", "no owners"},
+		"a managed identity with a certificate": {func(_ *agent.Spec, a *agent.Agent) {
+			a.Kind, a.Certificates = agent.ManagedIdentity, []string{sum1}
+		}, bot + ".certificates", "no certificate"},
+		"a managed identity with a dot": {func(s *agent.Spec, a *agent.Agent) {
+			s.Agents = map[string]*agent.Agent{"a.b": {Kind: agent.ManagedIdentity}}
+			s.Defaults()
+		}, "agents.a.b", "letters, digits, dashes"},
 		"everything that is wrong, at once": {func(s *agent.Spec, a *agent.Agent) {
 			s.Tenant, s.Subscription, a.Certificate.Days = "", "", 0
 			a.Roles = list(agent.RoleAt{"Emperor of Everything", "x"}, agent.RoleAt{"Reader", group}, agent.RoleAt{"Owner", "/"})
