@@ -518,3 +518,23 @@ func TestIdsCannotLeaveTheirPath(t *testing.T) {
 		t.Errorf("no TLS: %v", err)
 	}
 }
+
+func TestPutFederatedNeverMakesASecondOne(t *testing.T) {
+	const at = "PATCH " + base + "/applications/" + appObject + "/federatedIdentityCredentials(name='leastkey-1')"
+	client, g := serve(t, reply{status: 201, body: `{}`}, nothing(), problem(404, "Request_ResourceNotFound", "x"), problem(409, "Request_MultipleObjectsWithSameKeyValue", "x"))
+	f := agent.FederatedCredential{Name: "leastkey-1", Issuer: "https://i", Subject: "s", Audiences: []string{agent.TokenExchange}}
+	for _, want := range []fault.Code{"", "", fault.NotFound, fault.Conflict} {
+		if err := client.PutFederated(t.Context(), appObject, f); fault.CodeOf(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	for _, bad := range []agent.FederatedCredential{{Name: "x"}, {Audiences: []string{"a"}}, {Name: "x", Audiences: []string{"a", "b"}}} {
+		if err := client.PutFederated(t.Context(), appObject, bad); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	g.expect(t, at, at, at, at)
+	if g.asked[0].prefer != "create-if-missing" || g.asked[0].body != `{"issuer":"https://i","subject":"s","audiences":["api://AzureADTokenExchange"]}` {
+		t.Errorf("%+v", g.asked[0])
+	}
+}
