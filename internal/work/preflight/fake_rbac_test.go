@@ -20,6 +20,7 @@ type fakeRBAC struct {
 	vault     *agent.Vault
 	own       map[string][]role.Definition // by scope, in lower case; of others, what the assignments say
 	ownError  map[string]error             // by scope, in lower case
+	spreading int                          // so many questions of the identity about itself are refused at first
 	deletes   map[string]int               // by type: status of an answer of 2xx
 	deleteErr map[string]error             // by type; of others, the refusal
 }
@@ -80,6 +81,12 @@ func (f fakeARM) Vault(ctx context.Context, _ string) (*agent.Vault, error) {
 func (f fakeSelf) Permissions(ctx context.Context, scope string) ([]role.Definition, error) {
 	if err := f.ask(ctx, "Permissions"); err != nil {
 		return nil, err
+	}
+	f.mu.Lock()
+	early := f.asked["Permissions"] <= f.spreading
+	f.mu.Unlock()
+	if early {
+		return nil, refusal()
 	}
 	at := strings.ToLower(scope)
 	if err := f.ownError[at]; err != nil {

@@ -238,6 +238,7 @@ func ownWorlds() []world {
 		{inGroup, "it may do nothing at all", finding.Pass, ownAt(botGroup), none, ""},
 		{inGroup, "Azure refuses to tell although a role allows it", finding.Unknown, refusedAt(botGroup), none, "AuthorizationFailed"},
 		{inGroup, "Azure refuses to tell, and no role allows it", finding.Skip, both(refusedAt(botGroup), unheld, holding(secretsUserID, botVault)), none, "judged by the assignments alone"},
+		{inGroup, "a role that has not spread yet is waited for", finding.Pass, func(f *fake) { f.spreading = 3 }, none, "no way to more rights"},
 		{inGroup, "a policy refuses to tell, and no role allows it", finding.Unknown, both(ownErrorAt(botGroup, answer(403, "RequestDisallowedByPolicy")), unheld, holding(secretsUserID, botVault)), none, "RequestDisallowedByPolicy"},
 		{inGroup, "Azure refuses to tell, and what is held is not known", finding.Unknown, both(refusedAt(botGroup), without("Assignments")), none, "AuthorizationFailed"},
 		{inGroup, "Azure refuses to tell, and a role cannot be read", finding.Unknown, both(refusedAt(botGroup), unheld, custom(botGroup, everything()), without("RoleDefinition")), none, "AuthorizationFailed"},
