@@ -67,6 +67,7 @@ func TestMain(m *testing.M) {
 // verb is a command that is killed.
 type verb struct {
 	name    string
+	spec    string   // leastkey.yaml; "" is the local cloud's own
 	args    []string // @home is the world's folder
 	setup   []string // what runs undisturbed before
 	before  func(*world)
@@ -83,6 +84,9 @@ func verbs() []verb {
 		{name: "repair", args: apply, setup: apply, before: (*world).damage, check: (*world).provisioned},
 		{name: "revoke", args: []string{"revoke", "--yes", bot}, setup: apply, check: func(w *world) { w.revoked(false) }},
 		{name: "purge", args: []string{"revoke", "--yes", "--purge", bot}, setup: apply, check: func(w *world) { w.revoked(true) }},
+		{name: "identity", spec: managedSpec, args: apply, check: (*world).withoutKey, sample: true},
+		{name: "revoke-identity", spec: managedSpec, args: []string{"revoke", "--yes", bot}, setup: apply, check: (*world).withoutIdentity, sample: true},
+		{name: "federated", spec: federatedSpec, args: apply, check: (*world).withoutKey, sample: true},
 		{name: "rotate", args: []string{"rotate", "--yes", bot}, setup: apply, before: (*world).remember, stopped: (*world).agentLogsIn, check: (*world).renewed, sample: true},
 		{name: "migrate", args: migration(), before: (*world).legacy, stopped: (*world).logsIn, check: (*world).migrated},
 		{name: "rotate-provisioner", args: rotate, before: (*world).rotatable, stopped: (*world).logsIn, check: (*world).migrated, sample: true},
@@ -235,6 +239,11 @@ func (w *world) close() {
 
 // prepare does what the verb needs to have been done.
 func (w *world) prepare(v verb) {
+	if v.spec != "" {
+		if err := os.WriteFile(filepath.Join(w.home, "leastkey.yaml"), []byte(v.spec), 0o600); err != nil {
+			w.Fatal(err)
+		}
+	}
 	if v.setup != nil {
 		if out, code := w.child(v.setup); code != 0 {
 			w.Fatalf("prepare: exit %d\n%s", code, out)
@@ -271,6 +280,8 @@ type state struct {
 	ApplicationID string       `json:"application_object_id"`
 	AppID         string       `json:"app_id"`
 	PrincipalID   string       `json:"principal_id"`
+	ResourceID    string       `json:"resource_id"`
+	Federated     []string     `json:"federated"`
 	Assignments   []assignment `json:"assignments"`
 	Generations   []any        `json:"generations"`
 }
