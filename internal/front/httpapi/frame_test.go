@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 func TestTheFrameAnswers(t *testing.T) {
@@ -37,5 +40,32 @@ func TestTheFrameAnswers(t *testing.T) {
 				t.Errorf("Allow %q", a.Header.Get("Allow"))
 			}
 		})
+	}
+}
+
+// huma skips a struct that is embedded by an unexported type: what such a path names would be read as nothing, and nothing means the only agent.
+func TestEveryNameInAPathIsRead(t *testing.T) {
+	f := newFrame(t, nil)
+	read := 0
+	for path, item := range f.api.OpenAPI().Paths {
+		for method, v := range map[string]any{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete} {
+			op := operationOf(v)
+			if op == nil {
+				continue
+			}
+			for part := range strings.SplitSeq(path, "/") {
+				name, is := strings.CutPrefix(part, "{")
+				if !is {
+					continue
+				}
+				read++
+				if !slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "path" && p.Name+"}" == name }) {
+					t.Errorf("%s %s does not read %s", method, path, part)
+				}
+			}
+		}
+	}
+	if read < 8 {
+		t.Errorf("only %d names", read)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 type actionInput struct {
-	agentPath
+	AgentPath
 	Body api.ActionOrder
 }
 

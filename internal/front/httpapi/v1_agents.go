@@ -45,11 +45,11 @@ func (v *version1) agents() {
 			return ask(ctx, v.Server, func(d Door) ([]agent.Record, error) { all, err := d.State(ctx); return list(all), err })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}", "get-agent", "agents", "Show an agent", "As leastkey.yaml and the record have it."),
-		func(ctx context.Context, in *agentPath) (*body[api.AgentSummary], error) {
+		func(ctx context.Context, in *AgentPath) (*body[api.AgentSummary], error) {
 			return ask(ctx, v.Server, func(d Door) (api.AgentSummary, error) { return summary(ctx, d, in.Agent) })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/status", "get-status", "agents", "How an agent stands", "Looks at the cloud: is the identity as the spec says?"),
-		func(ctx context.Context, in *agentPath) (*body[api.AgentStatus], error) {
+		func(ctx context.Context, in *AgentPath) (*body[api.AgentStatus], error) {
 			return ask(ctx, v.Server, func(d Door) (api.AgentStatus, error) {
 				all, err := d.Status(ctx, in.Agent)
 				if err != nil {
@@ -62,12 +62,12 @@ func (v *version1) agents() {
 			})
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/identity", "get-identity", "agents", "Look an agent's identity up", "As recorded and as the directory shows it. A lookup that failed is in `unread`, and then `found` says nothing."),
-		func(ctx context.Context, in *agentPath) (*body[api.IdentityAnswer], error) {
+		func(ctx context.Context, in *AgentPath) (*body[api.IdentityAnswer], error) {
 			return ask(ctx, v.Server, func(d Door) (api.IdentityAnswer, error) { a, err := d.Identity(ctx, in.Agent); return a, unlisted(err) })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/roles", "get-roles", "agents", "What an identity holds beside what it needs",
 		"`pending` is what fix-roles would do, and `plan_digest` pins it. A scope that could not be read is in `unread`: a role there is unknown, never missing."),
-		func(ctx context.Context, in *agentPath) (*body[api.RolesAnswer], error) {
+		func(ctx context.Context, in *AgentPath) (*body[api.RolesAnswer], error) {
 			return ask(ctx, v.Server, func(d Door) (api.RolesAnswer, error) { a, err := d.Roles(ctx, in.Agent); return a, unlisted(err) })
 		})
 }

@@ -22,7 +22,7 @@ func (v *version1) jobs() {
 			return &body[[]api.Job]{list(v.c.Jobs.List())}, nil
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/jobs/{id}", "get-job", "jobs", "Show a job", "With its result and its problem once it has ended."),
-		func(_ context.Context, in *jobPath) (*body[api.Job], error) {
+		func(_ context.Context, in *JobPath) (*body[api.Job], error) {
 			j, err := v.c.Jobs.Job(in.ID)
 			if err != nil {
 				return nil, err
@@ -32,12 +32,12 @@ func (v *version1) jobs() {
 	v.jobEvents()
 }
 
-type jobPath struct {
+type JobPath struct {
 	ID string `path:"id" doc:"Id of the job." example:"5b1f0c7a9d3e4f20a1b2c3d4e5f60718" maxLength:"64"`
 }
 
 type jobEventsInput struct {
-	jobPath
+	JobPath
 	After int `header:"Last-Event-ID" doc:"Number of the last event that was received: the stream goes on with the next." minimum:"0"`
 }
 

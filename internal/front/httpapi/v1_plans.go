@@ -30,7 +30,7 @@ func (v *version1) planning() {
 			return &body[[]api.KeptPlan]{v.plans.list()}, nil
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/plans/{digest}", "get-plan", "plans", "Show a plan", ""),
-		func(_ context.Context, in *digestPath) (*body[api.KeptPlan], error) {
+		func(_ context.Context, in *DigestPath) (*body[api.KeptPlan], error) {
 			p, err := v.plans.find(in.Digest)
 			if err != nil {
 				return nil, err
@@ -41,7 +41,7 @@ func (v *version1) planning() {
 		"The cloud is looked at once more: if the plan would now be another one, nothing is changed and the answer is 409. With an approve token only a plan that an apply token has made can be approved. "+
 			"A plan is carried out once; one that stopped midway is continued by approving it again.")),
 		func(ctx context.Context, in *struct {
-			digestPath
+			DigestPath
 			Body *api.Approval
 		}) (*jobAnswer, error) {
 			confirm := ""
@@ -52,7 +52,7 @@ func (v *version1) planning() {
 		})
 }
 
-type digestPath struct {
+type DigestPath struct {
 	Digest string `path:"digest" doc:"At least the first 12 hex digits of the plan's digest." minLength:"12" maxLength:"64" pattern:"^[0-9a-fA-F]+$" example:"3f9a4c0d21b7e856"`
 }
 

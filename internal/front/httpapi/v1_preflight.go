@@ -15,12 +15,12 @@ import (
 func (v *version1) preflight() {
 	route(v.api, api.Approve, accepted(operation(http.MethodPost, "/agents/{agent}/preflight-runs", "run-preflight", "preflight", "Run every check",
 		"The job's events tell each finding as it comes, and its result is the report, which is kept. Nothing is changed.")),
-		func(ctx context.Context, in *agentPath) (*jobAnswer, error) {
+		func(ctx context.Context, in *AgentPath) (*jobAnswer, error) {
 			return answerJob(v.runPreflight(ctx, in.Agent))
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/preflight-runs", "list-preflight-runs", "preflight", "List the kept reports", "The newest first, without the evidence of their findings."),
 		func(ctx context.Context, in *struct {
-			agentPath
+			AgentPath
 			Limit int `query:"limit" default:"20" minimum:"0" maximum:"10000" doc:"How many at most; 0 is all that are kept."`
 		}) (*body[[]api.PreflightReport], error) {
 			return ask(ctx, v.Server, func(d Door) ([]api.PreflightReport, error) {
@@ -35,7 +35,7 @@ func (v *version1) preflight() {
 			return ask(ctx, v.Server, func(d Door) (api.PreflightVerdict, error) { return d.PreflightVerify(ctx, in.Body) })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}/findings", "list-findings", "preflight", "The findings of the newest run", "404 where none has run."),
-		func(ctx context.Context, in *agentPath) (*body[api.AgentFindings], error) {
+		func(ctx context.Context, in *AgentPath) (*body[api.AgentFindings], error) {
 			return ask(ctx, v.Server, func(d Door) (api.AgentFindings, error) {
 				r, err := d.PreflightRun(ctx, in.Agent, "latest")
 				return api.AgentFindings{Run: r.ID, At: r.At, Green: r.Green, Findings: list(r.Findings)}, unlisted(err)
@@ -63,7 +63,7 @@ func preflightOf(name string) assignment {
 }
 
 type reportInput struct {
-	agentPath
+	AgentPath
 	ID     string        `path:"id" doc:"Id of the run, or latest." example:"latest" maxLength:"64"`
 	Format report.Format `query:"format" default:"json" enum:"json,sarif,junit,html" doc:"sarif is SARIF 2.1.0; html is one file that needs no script. Each holds the whole report: leastkey preflight verify reads them all."`
 }

@@ -65,8 +65,8 @@ func answerJob(j api.Job, err error) (*jobAnswer, error) {
 	return &jobAnswer{Location: v1 + "/jobs/" + j.ID, Body: j}, nil
 }
 
-// agentPath names the agent in the path.
-type agentPath struct {
+// AgentPath names the agent in the path.
+type AgentPath struct {
 	Agent string `path:"agent" doc:"Name of the agent in leastkey.yaml." example:"polyclaw-runtime" maxLength:"128"`
 }
 
