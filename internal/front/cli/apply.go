@@ -24,10 +24,10 @@ func (c *command) apply() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use: "apply [AGENT | PLANFILE]", Short: "Make the cloud as leastkey.yaml says, or carry out an approved plan",
-		Long: `Shows the plan and carries it out: creates what is missing, repairs what has drifted, then logs in as the agent and
-reads everything back. It may be interrupted at any time and run again. On a real cloud it asks, or needs --yes, --digest
-or a plan file (an argument that ends in .json or holds a slash). Where the rights in Entra and Azure sit with different
-people, each applies a half with --only.`,
+		Long: `Shows the plan and carries it out: creates what is missing, repairs what has drifted, then logs in as the agent, if
+it has a key, and reads everything back. It may be interrupted at any time and run again. On a real cloud it asks, or
+needs --yes, --digest or a plan file (an argument that ends in .json or holds a slash). Where the rights in Entra and
+Azure sit with different people, each applies a half with --only.`,
 		Example: "  leastkey apply polyclaw-runtime\n  leastkey apply --only graph --out rest.json     # then, by somebody else:\n  leastkey apply rest.json",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {

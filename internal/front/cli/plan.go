@@ -49,7 +49,7 @@ func (f *planFlags) createFlags(cmd *cobra.Command) {
 }
 
 func (f *planFlags) revokeFlags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.purge, "purge", false, "revoke: remove it from the recycle bin too")
+	cmd.Flags().BoolVar(&f.purge, "purge", false, "revoke: remove it from the recycle bin too; delete also a managed identity that was adopted")
 	cmd.Flags().BoolVar(&f.all, "all-assignments", false, "revoke: remove role assignments that are not ours too")
 }
 

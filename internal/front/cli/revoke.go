@@ -25,7 +25,9 @@ func (c *command) revoke() *cobra.Command {
 		Use: "revoke AGENT | --all", Short: "End an agent's identity: disable, unassign, delete, and prove it dead",
 		Long: `Disables the service principal, removes its role assignments, its credentials and the application, deletes the key and
 clears the environment file, in an order that never leaves a usable orphan. It says until when a token that was issued
-before may still be accepted. It asks for the agent's name, or needs --yes or --digest.`,
+before may still be accepted. Of a managed identity it removes role assignments, federated credentials and the identity
+itself, which has no recycle bin; an adopted one stays unless purged. It asks for the agent's name, or needs --yes or
+--digest.`,
 		Example: "  leastkey revoke polyclaw-runtime --purge",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {

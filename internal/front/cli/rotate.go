@@ -33,7 +33,8 @@ func (c *command) rotate() *cobra.Command {
 		Long: `Makes a new key, registers its certificate and logs in with it three times; only then the old certificate is removed, shown to
 open nothing, and its key deleted. Roles and environment file stay as they are. While the old certificate is valid the
 agent's own key does all of it, by proof of possession: --operator none needs nobody's session. Otherwise the operator
-registers the new certificate. It may be interrupted at any time and run again.`,
+registers the new certificate. A managed identity, or one with federated credentials, has no key: there is nothing to do.
+It may be interrupted at any time and run again.`,
 		Example: "  leastkey rotate polyclaw-runtime\n  leastkey rotate --all --yes --operator none\n  leastkey rotate polyclaw-runtime --overlap 24h     # the first apply after a day removes the old one",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {

@@ -15,7 +15,7 @@ func (c *command) token() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "token [AGENT]", Short: "Print an access token of the agent, alone on stdout",
 		Long: `Logs in as the agent with its own key and prints the access token and a line end, nothing else. The token is a
-secret for about an hour: pipe it, do not paste it.`,
+secret for about an hour: pipe it, do not paste it. An identity without a key gets its tokens where it runs, not here.`,
 		Example: "  leastkey token polyclaw-runtime --scope https://vault.azure.net/.default",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/msi/armmsi"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -44,7 +44,7 @@ func (c *Client) PutIdentity(ctx context.Context, id, location string, tags map[
 		body.Tags[key] = &value
 	}
 	var answer *http.Response
-	got, err := client.CreateOrUpdate(runtime.WithCaptureResponse(ctx, &answer), s.Group, s.Name, body, nil)
+	got, err := client.CreateOrUpdate(policy.WithCaptureResponse(ctx, &answer), s.Group, s.Name, body, nil)
 	if err != nil {
 		return nil, false, c.failed(ctx, op, id, err)
 	}
