@@ -53,7 +53,8 @@ type house struct {
 	choices  api.Choices
 	choErr   error
 
-	open   int // doors that are open
+	waits  bool // Roles waits for its context's end
+	open   int  // doors that are open
 	called []string
 }
 
@@ -109,7 +110,11 @@ func (h *house) Identity(_ context.Context, name string) (api.IdentityAnswer, er
 	}
 	return h.identity(name)
 }
-func (h *house) Roles(_ context.Context, name string) (api.RolesAnswer, error) {
+func (h *house) Roles(ctx context.Context, name string) (api.RolesAnswer, error) {
+	if h.waits {
+		<-ctx.Done()
+		return api.RolesAnswer{}, ctx.Err()
+	}
 	if h.roles == nil {
 		return api.RolesAnswer{}, down("list role assignments")
 	}

@@ -26,7 +26,7 @@ func (s *site) routes(mux *http.ServeMux) {
 		"POST /provisioner/plan/{verb}":    s.page(api.Full, (*visit).carryOutProvisioner),
 		"GET /jobs":                        s.page(api.View, (*visit).jobs),
 		"GET /jobs/{id}":                   s.page(api.View, (*visit).job),
-		"GET /jobs/{id}/events":            s.page(api.View, (*visit).events),
+		"GET /jobs/{id}/events":            s.open(api.View, (*visit).events),
 		"GET /setup":                       s.page(api.View, (*visit).setup),
 		"GET /setup/{step}":                s.page(api.View, (*visit).setup),
 		"POST /setup/file":                 s.page(api.Full, (*visit).writeSpec),

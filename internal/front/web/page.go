@@ -85,14 +85,28 @@ func problem(err error) *api.Problem {
 		return nil
 	}
 	if fault.CodeOf(err) == fault.Unknown && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		err = &fault.Error{Code: fault.Unavailable, Err: err, Hint: "ask again"}
+		err = &fault.Error{Code: fault.Unavailable, Op: "no answer in time", Err: err, Hint: "look again; leastkey cloud log, or the service's status page, says whether it fails"}
 	}
 	p := api.ProblemOf(err)
 	return &p
 }
 
-// page lets whoever has the level come to a page, with the door open.
+// lookFor bounds how long a page looks: the door is patient with a cloud that fails for a moment, a person before an empty page is not. What
+// could not be read by then is said to be unknown.
+const lookFor = 20 * time.Second
+
+// page lets whoever has the level come to a page, with the door open, for as long as a page may look.
 func (s *site) page(need api.Level, h func(*visit)) http.HandlerFunc {
+	open := s.open(need, h)
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), lookFor)
+		defer cancel()
+		open(w, r.WithContext(ctx))
+	}
+}
+
+// open lets whoever has the level in, with the door open.
+func (s *site) open(need api.Level, h func(*visit)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, level, ok := s.Who(r)
 		if !ok {
@@ -134,7 +148,7 @@ func (v *visit) show(status int, name, here, title string, page any) {
 		May: map[string]bool{"approve": v.level.Includes(api.Approve), "apply": v.level.Includes(api.Full)}}
 	if v.door != nil {
 		f.Where = v.door.Target()
-		if last, err := v.door.Ledger(v.ctx(), 1); err == nil && len(last) > 0 {
+		if last, err := v.door.Ledger(context.WithoutCancel(v.ctx()), 1); err == nil && len(last) > 0 {
 			f.Head = last[len(last)-1].Hash
 		}
 	}

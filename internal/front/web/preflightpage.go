@@ -52,6 +52,16 @@ func (p preflightPage) Groups() []group {
 	return slices.DeleteFunc(all, func(g group) bool { return g.Of == 0 })
 }
 
+// Worst are the checks that somebody has to look at.
+func (p preflightPage) Worst() (all []finding.Finding) {
+	for _, f := range p.Report.V.Findings {
+		if f.Outcome == finding.Fail || f.Outcome == finding.Unknown {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // tile is one of the counts, which is also the filter for it.
 type tile struct {
 	Outcome finding.Outcome

@@ -25,15 +25,16 @@ type wish struct {
 }
 
 // fields are the wish as a form has it.
-func (w *wish) fields() []struct {
-	name  string
-	value *string
-} {
-	return []struct {
-		name  string
-		value *string
-	}{{"subscription", &w.Subscription}, {"group", &w.Group}, {"location", &w.Location}, {"agent", &w.Agent}, {"kind", &w.Kind}, {"vault", &w.Vault},
-		{"pool", &w.Pool}, {"safety", &w.Safety}, {"env_file", &w.EnvFile}, {"days", &w.Days}, {"sha256", &w.SHA256}}
+func (w *wish) fields() []field {
+	return []field{{"subscription", "subscription", &w.Subscription}, {"group", "resource_group", &w.Group}, {"location", "location", &w.Location},
+		{"agent", "agents", &w.Agent}, {"kind", "kind", &w.Kind}, {"vault", "key_vault", &w.Vault}, {"pool", "session_pool", &w.Pool},
+		{"safety", "content_safety", &w.Safety}, {"env_file", "env_file", &w.EnvFile}, {"days", "certificate.days", &w.Days}, {"sha256", "", &w.SHA256}}
+}
+
+// field is one answer: as forms name it, as leastkey.yaml does, and what it is.
+type field struct {
+	name, key string
+	value     *string
 }
 
 // step is one step of the wizard.
@@ -214,7 +215,7 @@ func (p *setupPage) compare() {
 	was := p.Was.fields()
 	for i, f := range p.Wish.fields() {
 		if f.name != "sha256" && *f.value != *was[i].value {
-			p.Changes = append(p.Changes, change{f.name, *was[i].value, *f.value})
+			p.Changes = append(p.Changes, change{f.key, *was[i].value, *f.value})
 		}
 	}
 }

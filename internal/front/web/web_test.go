@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -595,4 +596,19 @@ func TestWords(t *testing.T) {
 			t.Errorf("got %q, want %q", c[0], c[1])
 		}
 	}
+}
+
+// A page that waits for a cloud which never answers is there in time, and says that it does not know.
+func TestAPageLooksForABoundedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := good()
+		h.identity = func(string) (api.IdentityAnswer, error) { return api.IdentityAnswer{}, context.DeadlineExceeded }
+		h.waits = true
+		b := visitor(t, h)
+		began := time.Now()
+		b.shows(b.get("/agents/"+bot), http.StatusServiceUnavailable, "No answer in time", "!Nothing to fix", "Ledger head <a")
+		if took := time.Since(began); took != lookFor {
+			t.Errorf("it took %v", took)
+		}
+	})
 }

@@ -36,7 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{house: product.NewHouse(t, binary)}
+	w := &world{house: house(t)}
 	var info api.CloudInfo
 	w.house.Serve(t, &info, "", "cloud", "serve")
 	var err error
@@ -59,6 +59,18 @@ func newWorld(t *testing.T) *world {
 	}
 	w.house.Serve(t, &w.served, "The admin server answers", "serve", "--listen", "127.0.0.1:0")
 	return w
+}
+
+// house is an empty home. Its name is short: paths are on the pages, and so on the pictures.
+func house(t *testing.T) product.House {
+	t.Helper()
+	home, err := os.MkdirTemp("", "leastkey-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(home)) })
+	h := product.NewHouse(t, binary)
+	h.Home = home
+	h.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LEASTKEY_HOME=" + filepath.Join(home, "state"), "TMPDIR=" + t.TempDir()}
+	return h
 }
 
 // link is the path of the login link.
