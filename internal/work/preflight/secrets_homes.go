@@ -31,7 +31,7 @@ func cliIsolated() Check {
 			if err != nil {
 				return failed(err)
 			}
-			if me.Azure == "" {
+			if me.Azure == "" || me.Home == "" {
 				return skip("nothing says where the operator's home is: HOME is not set")
 			}
 			var folders []File
@@ -96,6 +96,12 @@ func agentAccount(ctx context.Context, a *Ask) (account Account, known bool, err
 	return account, err == nil, err
 }
 
+// unseen is the answer where the operator may not look into the agent's home. That is how it should be, and no proof of what is in it.
+func unseen(account Account) Verdict {
+	return warn("uid %d has a home of its own, %s, which is closed to you; what lies in it nobody has seen", account.UID, account.Home).
+		instead("to see it too, run the preflight as root or as the agent's account")
+}
+
 // homesApart asks, as far as this machine shows it, whether agent and operator have nothing in common where sessions are kept. Where the
 // agent runs elsewhere, its preflight there has to tell.
 func homesApart() Check {
@@ -156,10 +162,12 @@ func (a *Ask) apart(ctx context.Context, me Account) Verdict {
 	var sessions []string
 	for _, name := range sessionFiles() {
 		f, err := a.run.p.Host.Look(ctx, filepath.Join(account.Azure, name))
-		if err != nil {
+		switch {
+		case fault.Is(err, fault.Forbidden):
+			return unseen(account)
+		case err != nil:
 			return failed(err)
-		}
-		if f.Exists {
+		case f.Exists:
 			sessions = append(sessions, f.Path)
 		}
 	}

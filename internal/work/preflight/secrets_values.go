@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 )
@@ -81,10 +82,12 @@ func noGitHubSession(ctx context.Context, a *Ask, v Verdict) Verdict {
 	}
 	for _, path := range []string{"/.config/gh/hosts.yml", "/.git-credentials", "/.copilot/config.json"} {
 		f, err := a.run.p.Host.Look(ctx, account.Home+path)
-		if err != nil {
+		switch {
+		case fault.Is(err, fault.Forbidden):
+			return unseen(account)
+		case err != nil:
 			return failed(err)
-		}
-		if f.Exists {
+		case f.Exists:
 			v = fail("the agent's account has a session of GitHub's: %s", f.Path)
 			v.Evidence = append(v.Evidence, f.evidence(false))
 			return v

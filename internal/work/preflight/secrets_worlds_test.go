@@ -47,6 +47,9 @@ func windows(f *fake) {
 
 func asUID(uid int) func(*fake) { return func(f *fake) { f.subject.Agent.Runtime.UID = uid } }
 
+// broken is a disk that does not read.
+func broken() error { return &fault.Error{Code: fault.Refused, Op: "look at it: input/output error"} }
+
 // loose is a value that is a secret wherever it stands.
 const loose = "hunter22hunter22"
 
@@ -96,7 +99,8 @@ func secretsWorlds() []world {
 		{idGitHub, "the agent's account has a session", finding.Fail, both(asUID(10002), func(f *fake) { f.put("/home/bot/.config/gh/hosts.yml", File{Mode: 0o600}) }), "", "hosts.yml"},
 		{idGitHub, "the agent's account has none", finding.Pass, asUID(10002), "", ""},
 		{idGitHub, "the agent's account cannot be looked up", finding.Unknown, both(asUID(10002), without("Account")), "", ""},
-		{idGitHub, "the agent's home cannot be looked into", finding.Unknown, both(asUID(10002), without("Look /home/bot/.git-credentials")), "", ""},
+		{idGitHub, "the agent's home is closed to the operator", finding.Warn, both(asUID(10002), without("Look /home/bot/.git-credentials")), "", "closed to you"},
+		{idGitHub, "the agent's home cannot be read", finding.Unknown, both(asUID(10002), failing("Look /home/bot/.git-credentials", broken())), "", ""},
 		unread(idGitHub, idEnvMode),
 
 		{idBot, "the password is a reference", finding.Pass, nil, "", "by reference"},
@@ -172,7 +176,8 @@ func homesWorlds() []world {
 		{idHomes, "the system has no uids", finding.Skip, windows, "", "no uids"},
 		{idHomes, "nobody can say who this is", finding.Unknown, without("Me"), "", ""},
 		{idHomes, "its account cannot be looked up", finding.Unknown, both(asUID(10002), without("Account")), "", ""},
-		{idHomes, "its home cannot be looked into", finding.Unknown, both(asUID(10002), without("Look /home/bot/.azure/msal_token_cache.json")), "", ""},
+		{idHomes, "its home is closed to the operator", finding.Warn, both(asUID(10002), without("Look /home/bot/.azure/msal_token_cache.json")), "", "closed to you"},
+		{idHomes, "its home cannot be read", finding.Unknown, both(asUID(10002), failing("Look /home/bot/.azure/msal_token_cache.json", broken())), "", ""},
 
 		{idStateFiles, "each is its owner's alone", finding.Pass, nil, "", "3 files"},
 		{idStateFiles, "others may read the record", finding.Fail, file(dbAt, mode(0o644)), "", "mode 0644"},
