@@ -259,7 +259,11 @@ func keyFacts(ctx context.Context, a *Ask) (KeyFacts, error) {
 	if _, err := a.recorded(); err != nil {
 		return KeyFacts{}, err
 	}
-	return a.run.p.Own.Key(ctx, *a.Record.Active())
+	g := a.Record.Active()
+	if g == nil {
+		return KeyFacts{}, missing("identity_key_class", "no key is recorded")
+	}
+	return a.run.p.Own.Key(ctx, *g)
 }
 
 // login logs in once there is a key to log in with.

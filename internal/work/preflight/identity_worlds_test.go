@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -74,6 +75,8 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+func must2[A, B any](v A, _ B, err error) A { return must(v, err) }
 
 var weakKey = sync.OnceValue(func() *rsa.PrivateKey {
 	// crypto/rsa makes no key of 1024 bits any more (Go 1.24), so that this one is put together.
@@ -265,6 +268,7 @@ func identityWorlds() []world {
 		}, "", "2 of 2"),
 		row("RSA 1024", fail, registers(issued(&weakKey().PublicKey, today(), 365), "weak"), "", "RSA 1024"),
 		row("P-224", fail, registers(issued(&must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).PublicKey, today(), 365), "weak"), "", "P-224"),
+		row("Ed25519, which Entra does not take", fail, registers(issued(must2(ed25519.GenerateKey(rand.Reader)), today(), 365), "weak"), "", "unknown kind"),
 		row("ten years", fail, registers(years(10), "old"), "", "3650 days"),
 		row("two years", pass, registers(years(2), "two"), "", ""),
 		row("on the service principal", fail, func(f *fake) { f.sp.Certificates = []agent.Certificate{registered(generation(years(10), "sp", false))} }, "", "3650 days"),
@@ -397,6 +401,18 @@ func ownerOf(method string) string {
 		"CredentialPolicy": "identity_app_management_policy", "Memberships": "identity_directory_roles", "ScopedRoles": "identity_scoped_directory_roles",
 		"AppRolesOf": "identity_graph_permissions",
 	}[method]
+}
+
+// A signature with SHA-1 can be forged, and no library makes one for a test any more.
+func TestSHA1IsWeak(t *testing.T) {
+	c := must(x509.ParseCertificate(years(1)))
+	if _, weak := strength(c); len(weak) > 0 {
+		t.Error(weak)
+	}
+	c.SignatureAlgorithm = x509.SHA1WithRSA
+	if _, weak := strength(c); len(weak) != 1 || !strings.Contains(weak[0], "SHA1") {
+		t.Error(weak)
+	}
 }
 
 // The directory of another tenant says of everything that it is not there: nothing that it says is believed.

@@ -42,7 +42,7 @@ func secrecy(r *http.Request) kind {
 		return values
 	case r.Method == http.MethodPost && (strings.HasPrefix(last, "list") || strings.HasPrefix(last, "regenerate") || strings.HasPrefix(last, "get") && strings.Contains(last, "credential")):
 		return sealed
-	case r.Method == http.MethodPost && strings.Contains(last, "addpassword"):
+	case r.Method == http.MethodPost && strings.HasSuffix(last, "password"):
 		return sealed
 	}
 	return open
