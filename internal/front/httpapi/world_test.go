@@ -60,6 +60,7 @@ type world struct {
 	jobs  *control.Jobs
 	at    *httptest.Server
 	front *httpapi.Server
+	says  described
 
 	mu       sync.Mutex
 	spec     agent.Spec
@@ -75,6 +76,7 @@ func newWorld(t *testing.T, change func(*httpapi.Config)) *world {
 		t.Fatal(err)
 	}
 	w := &world{T: t, cloud: cloud, dir: t.TempDir(), keys: memory.New(), operator: "local:admin", spec: app.LocalSpec(cloud.Domain(), cloud.SubscriptionID()), jobs: control.NewJobs()}
+	w.spec.Provisioner.StateFile = filepath.Join(w.dir, "provisioner-state.json")
 	for _, o := range cloud.Operators() {
 		if o.Name == "admin" {
 			e := cloud.Endpoints()
@@ -241,8 +243,19 @@ type reply struct {
 	body   []byte
 }
 
-// ask sends one request with a token; "" sends none.
+// ask sends one request with a token; "" sends none. An answer of /api/v1 is checked by what the OpenAPI document says of it.
 func (w *world) ask(token, method, path, body string) reply {
+	w.Helper()
+	r := w.send(token, method, path, body)
+	if strings.HasPrefix(path, "/api/v1/") {
+		if bad := w.says.answer(w.front.Described(), method, path, r.status, r.header.Get("Content-Type"), r.body); bad != "" {
+			w.Errorf("%s %s: %s\n%.2000s", method, path, bad, r.body)
+		}
+	}
+	return r
+}
+
+func (w *world) send(token, method, path, body string) reply {
 	w.Helper()
 	var r io.Reader
 	if body != "" {
