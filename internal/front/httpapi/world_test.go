@@ -76,7 +76,6 @@ func newWorld(t *testing.T, change func(*httpapi.Config)) *world {
 		t.Fatal(err)
 	}
 	w := &world{T: t, cloud: cloud, dir: t.TempDir(), keys: memory.New(), operator: "local:admin", spec: app.LocalSpec(cloud.Domain(), cloud.SubscriptionID()), jobs: control.NewJobs()}
-	w.spec.Provisioner.StateFile = filepath.Join(w.dir, "provisioner-state.json")
 	for _, o := range cloud.Operators() {
 		if o.Name == "admin" {
 			e := cloud.Endpoints()
@@ -128,7 +127,7 @@ func (w *world) Enter(ctx context.Context, actor string) (httpapi.Door, error) {
 	w.mu.Lock()
 	spec, operator, specErr := w.spec, w.operator, w.specErr
 	w.mu.Unlock()
-	a := &app.App{Getenv: func(string) string { return "" }, Hooks: app.Hooks{
+	a := &app.App{Getenv: w.getenv, Hooks: app.Hooks{
 		Keys:      func(provision.Keystore) provision.Keystore { return w.keys },
 		Transport: func(next http.RoundTripper) http.RoundTripper { return breakable{w, next} },
 	}}
@@ -137,6 +136,13 @@ func (w *world) Enter(ctx context.Context, actor string) (httpapi.Door, error) {
 		return nil, err
 	}
 	return door{d.As(actor), specErr}, nil
+}
+
+func (w *world) getenv(name string) string {
+	if name == "LEASTKEY_STATE_FILE" { // it would be looked for from the working directory upward
+		return filepath.Join(w.dir, "state.json")
+	}
+	return ""
 }
 
 // door is control, without a spec where there is none.
