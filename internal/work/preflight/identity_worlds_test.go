@@ -514,30 +514,3 @@ func TestEvidenceIsOfTheCheckItself(t *testing.T) {
 		t.Errorf("%q, want %q", asked, want)
 	}
 }
-
-func TestRequestsAndRounds(t *testing.T) {
-	at := func(asked string, begin, took int) finding.Evidence {
-		return finding.Evidence{Asked: asked, At: today().Add(time.Duration(begin) * time.Millisecond), Took: time.Duration(took) * time.Millisecond}
-	}
-	const a, b, c = "GET https://a", "GET https://b", "POST https://c"
-	for _, row := range []struct {
-		name             string
-		all              []finding.Evidence
-		requests, rounds int
-	}{
-		{"nothing", nil, 0, 0},
-		{"files are no requests", []finding.Evidence{{Asked: "file /x"}, {Asked: "keystore entry https://x"}}, 0, 0},
-		{"one that two findings show", []finding.Evidence{at(a, 0, 10), at(a, 0, 10)}, 1, 1},
-		{"the same asked twice", []finding.Evidence{at(a, 0, 10), at(a, 10, 10)}, 2, 2},
-		{"side by side", []finding.Evidence{at(a, 0, 10), at(b, 2, 10), at(c, 9, 10)}, 3, 1},
-		{"one after the other", []finding.Evidence{at(c, 30, 5), at(a, 0, 10), at(b, 10, 10)}, 3, 3},
-		{"one long beside two short", []finding.Evidence{at(a, 0, 100), at(b, 0, 10), at(c, 20, 10)}, 3, 2},
-	} {
-		if requests, rounds := Requests(row.all); requests != row.requests || rounds != row.rounds {
-			t.Errorf("%s: %d requests in %d rounds, want %d in %d", row.name, requests, rounds, row.requests, row.rounds)
-		}
-	}
-	if n := len(Shown([]finding.Finding{{Evidence: make([]finding.Evidence, 2)}, {}, {Evidence: make([]finding.Evidence, 1)}})); n != 3 {
-		t.Errorf("%d pieces of evidence are shown", n)
-	}
-}
