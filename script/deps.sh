@@ -19,6 +19,7 @@ needs=(
 )
 if [ "$(uname -s)" = Linux ]; then
 	needs+=(
+		"chromium|chromium|the web suite"
 		"dbus-daemon|dbus|the keychain tests"
 		"gnome-keyring-daemon|gnome-keyring|the keychain tests"
 		"secret-tool|libsecret-tools|the keychain tests' second opinion"

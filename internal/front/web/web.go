@@ -19,7 +19,8 @@ func New(c Config) http.Handler {
 	mux.HandleFunc("GET /assets/{name}", serveAsset)
 	mux.HandleFunc("GET /login", w.login)
 	w.routes(mux)
-	return mux
+	// The server refuses what comes from another origin; here too, so that the pages do not depend on who mounts them.
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 // Public tells whether a path is for everybody: the login page and what it loads.

@@ -255,6 +255,18 @@ func TestAChangeIsThePlanThatWasShown(t *testing.T) {
 	}
 }
 
+func TestAFormOfAnotherSiteIsRefused(t *testing.T) {
+	h := good()
+	b := visitor(t, h)
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/agents/"+bot+"/preflight", nil)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	w := httptest.NewRecorder()
+	b.web.ServeHTTP(w, r)
+	if w.Code != http.StatusForbidden || len(h.called) > 0 {
+		t.Errorf("%d, and the house was asked %q", w.Code, h.called)
+	}
+}
+
 func TestAnOpenRunIsContinuedByItsOwnPlan(t *testing.T) {
 	h := good()
 	begun := agent.Plan{Verb: agent.Apply, Cloud: agent.Public, Agent: bot, Steps: []agent.Step{{ID: "x", Action: agent.MintKey, Title: "make a key"}}}

@@ -3,6 +3,7 @@ package browser
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // The whole life of an identity in a browser: from a local cloud that has none, through the wizard, to one that is verified; a role that
@@ -177,16 +178,24 @@ func (b *Browser) signOut() {
 	b.Says("Sign in", "!intact")
 }
 
-// expect takes note that the console has named the failed load of the page itself, and of nothing else.
+// expect waits until the console has named the status of what was loaded, and takes note that it named nothing else. It comes on its own
+// way, sometimes after the page that it belongs to.
 func (b *Browser) expect(status string) {
 	b.Helper()
-	said := b.Said()
-	for _, line := range said {
-		if !strings.Contains(line, "status of "+status) {
-			b.Errorf("the console says: %s", line)
+	late := time.After(patience)
+	for look := time.NewTicker(20 * time.Millisecond); ; {
+		if said := b.Said(); len(said) > 0 {
+			look.Stop()
+			if len(said) > 1 || !strings.Contains(said[0], "status of "+status) {
+				b.Errorf("the console says %q, want the status %s once", said, status)
+			}
+			return
 		}
-	}
-	if len(said) != 1 {
-		b.Errorf("the console says %q, want the status %s once", said, status)
+		select {
+		case <-look.C:
+		case <-late:
+			look.Stop()
+			b.Fatalf("the console does not name the status %s", status)
+		}
 	}
 }
