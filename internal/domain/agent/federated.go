@@ -198,7 +198,7 @@ func (d *differ) seeFederated() {
 	if d.has(stepFederated) {
 		return
 	}
-	var after []string
+	after := d.after(stepPrincipal) // without which nobody logs in
 	for _, s := range d.plan.Steps {
 		if s.Action == WriteFederated {
 			after = append(after, s.ID)

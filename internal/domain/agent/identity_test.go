@@ -185,7 +185,7 @@ func TestDiffOfAFederatedApplication(t *testing.T) {
 	}{
 		"everything is as it should be": {federated: []agent.Federated{jobA}},
 		"nothing is there": {federated: []agent.Federated{jobA}, change: func(o *agent.Observed, _ *agent.Options) { *o = untouched() },
-			steps: "application principal<application> federated:A<application> federated<federated:A> role:azure-bot-service-contributor-role@polyclaw-rg<principal> role:reader@polyclaw-rg<principal> role:key-vault-secrets-officer@kv<principal> " +
+			steps: "application principal<application> federated:A<application> federated<principal,federated:A> role:azure-bot-service-contributor-role@polyclaw-rg<principal> role:reader@polyclaw-rg<principal> role:key-vault-secrets-officer@kv<principal> " +
 				"verify<application,principal,federated:A,federated,role:azure-bot-service-contributor-role@polyclaw-rg,role:reader@polyclaw-rg,role:key-vault-secrets-officer@kv> environment<verify>"},
 		"its audience is another": {federated: []agent.Federated{{Issuer: jobA.Issuer, Subject: jobA.Subject, Audience: "api://other"}},
 			steps: "federated:A federated<federated:A> verify<federated:A,federated>"},
