@@ -43,6 +43,11 @@ func (c card) State() [2]string {
 	return [2]string{"Provisioned", "good"}
 }
 
+// Rotates tells whether there is a key to rotate: a managed identity has none.
+func (c card) Rotates() bool {
+	return c.Identity.V.Configured && c.Identity.V.Kind != agent.ManagedIdentity
+}
+
 // agentPage is everything about one agent's identity.
 type agentPage struct {
 	Agent  string
@@ -80,12 +85,12 @@ func (p agentPage) Missing() (n int) {
 func (v *visit) agent() {
 	page := agentPage{Agent: v.r.PathValue("agent")}
 	// They ask different services and do not wait for each other.
-	var both sync.WaitGroup
-	both.Go(func() { page.Card = v.card(page.Agent) })
-	both.Go(func() { page.Roles = ask(v.door.Roles(v.ctx(), page.Agent)) })
-	page.Status = v.recorded(page.Agent)
+	var all sync.WaitGroup
+	all.Go(func() { page.Card = v.card(page.Agent) })
+	all.Go(func() { page.Roles = ask(v.door.Roles(v.ctx(), page.Agent)) })
+	all.Go(func() { page.Status = v.recorded(page.Agent) })
 	page.Last = v.lastRun(page.Agent)
-	both.Wait()
+	all.Wait()
 	v.show(statusOf(page.Card.Identity.Problem), "agent", "overview", page.Agent, page)
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -108,9 +109,10 @@ func (v *visit) overview() {
 	v.show(http.StatusOK, "overview", "overview", "Agents", page)
 }
 
-// lastRun is the newest preflight of an agent, nil if there was none.
+// lastRun is the newest preflight of an agent, nil if there was none. It is read from the record here, so it is known also where a cloud has
+// used up the time that the page may look.
 func (v *visit) lastRun(name string) answer[*api.PreflightReport] {
-	runs, err := v.door.PreflightRuns(v.ctx(), name, 1)
+	runs, err := v.door.PreflightRuns(context.WithoutCancel(v.ctx()), name, 1)
 	if err != nil || len(runs) == 0 {
 		return ask[*api.PreflightReport](nil, err)
 	}

@@ -142,6 +142,16 @@ func TestUnknownIsNeitherMissingNorAssigned(t *testing.T) {
 	b.shows(b.get("/agents/"+bot), 200, append(praise(), "Nobody could look: graph: 503", ">Unknown<", "!>Missing<", "Some scopes could not be read")...)
 }
 
+func TestAManagedIdentityHasNothingToRotate(t *testing.T) {
+	h := good()
+	h.identity = func(string) (api.IdentityAnswer, error) {
+		return api.IdentityAnswer{Agent: bot, Kind: agent.ManagedIdentity, Configured: true, Found: true, Enabled: true}, nil
+	}
+	h.status = func(string) ([]api.AgentStatus, error) { return nil, fault.New(fault.NotFound, "not provisioned", "") }
+	b := visitor(t, h)
+	b.shows(b.get("/agents/"+bot), 200, "Revoke…", "!Rotate…", "has no key and no certificate")
+}
+
 func TestStatesOfTheCard(t *testing.T) {
 	now := time.Now()
 	ok := api.IdentityAnswer{Configured: true, Found: true, Enabled: true}

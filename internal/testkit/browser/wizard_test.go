@@ -23,7 +23,7 @@ func TestFromNothingToRevoked(t *testing.T) {
 
 	b.Click("Identity")
 	b.Says("Not provisioned", "There is no identity yet")
-	b.Look(to, "agent-none", "")
+	b.Look(to, "agent-none")
 	b.Go("/agents/"+bot+"/preflight", 200)
 	b.Says("nothing is known about this identity")
 	b.Look(to, "preflight-none")
@@ -154,7 +154,7 @@ func (w *world) revoked(b *Browser, to Shots) {
 	b.Click("Revoke as shown")
 	b.Says("The name that was typed is not "+bot, "nothing was changed")
 	b.expect("403")
-	b.Look(to, "revoke-mistyped", "")
+	b.Look(to, "revoke-mistyped")
 	if found, err := w.view.Named(b.Context(), bot); err != nil || len(found.Apps) != 1 {
 		b.Errorf("the cloud has %+v, %v", found, err)
 	}
