@@ -243,10 +243,10 @@ func (d *Door) sealed(ctx context.Context, r api.PreflightReport) (int64, error)
 	}
 	begun := false
 	for _, e := range all {
-		if begun && e.Action == preflightAction && e.Subject == r.Agent && e.Allowed && e.Detail == sealing(r.Digest) {
+		if begun && e.Action == preflightAction && e.Subject == r.Agent && e.Detail == sealing(r.Digest) {
 			return e.Seq, nil
 		}
-		begun = begun || r.LedgerHead != "" && e.Hash == r.LedgerHead
+		begun = begun || e.Hash == r.LedgerHead
 	}
 	return 0, nil
 }

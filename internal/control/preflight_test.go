@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -215,6 +216,38 @@ func TestSomebodyElseMayWriteTheLedgerDuringARun(t *testing.T) {
 	}
 	if v := w.judge(r); !v.Sealed || !v.Recorded || !v.Intact {
 		t.Errorf("%+v", v)
+	}
+}
+
+// elsewhere is a ledger whose head is another's while a run begins.
+type elsewhere struct{ control.Ledger }
+
+func (elsewhere) Head(context.Context) (string, error) { return strings.Repeat("ab", 32), nil }
+
+func TestEntryOfAReportWhoseHeadIsNotInTheLedgerProvesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.hooks.Ledger = func(l control.Ledger) control.Ledger { return elsewhere{l} }
+	r := w.preflight()
+	w.hooks.Ledger = nil
+	if last := w.ledger(1)[0]; last.Detail != "report "+r.Digest {
+		t.Fatalf("%+v", last)
+	}
+	if v := w.judge(r); !v.Sealed || v.Recorded || !v.Intact {
+		t.Errorf("sealed %v, recorded %v: %s", v.Sealed, v.Recorded, v.Detail)
+	}
+}
+
+// A name of a file may hold bytes that are no text; what is kept and what is sealed is the same all the same.
+func TestReportOfBytesThatAreNoTextIsSealedAsItIsRead(t *testing.T) {
+	w := newWorld(t)
+	w.spec.Agents[bot].EnvFile = "runtime\xff.env"
+	r := w.preflight()
+	if b, err := json.Marshal(r); err != nil || !strings.Contains(string(b), "runtime\ufffd.env") {
+		t.Fatalf("the name of the file is not in the report (%v)", err)
+	}
+	kept, err := w.door().PreflightRun(t.Context(), bot, "")
+	if err != nil || !reflect.DeepEqual(kept, r) || kept.Seal() != r.Digest {
+		t.Errorf("%+v %v", kept, err)
 	}
 }
 
