@@ -48,8 +48,9 @@ func (c *command) checkRemote(cmd *cobra.Command) error {
 	for top.HasParent() && top.Parent().HasParent() {
 		top = top.Parent()
 	}
-	if !slices.Contains(served(), top.Name()) || cmd.Name() == "explain" {
-		return usage("these work through a server: "+strings.Join(served(), ", "), "leastkey %s is about this machine and does not go with --server", strings.TrimPrefix(cmd.CommandPath(), "leastkey "))
+	path := strings.TrimPrefix(cmd.CommandPath(), "leastkey ")
+	if !slices.Contains(served(), top.Name()) || path == "preflight explain" || path == "provisioner token" {
+		return usage("these work through a server: "+strings.Join(served(), ", "), "leastkey %s is about this machine and does not go with --server", path)
 	}
 	for _, f := range []struct{ name, value string }{
 		{"--file", c.target.File}, {"--cloud", c.cloud}, {"--tenant", c.target.Tenant}, {"--subscription", c.target.Subscription},
