@@ -22,19 +22,15 @@ func assignmentsList() Check {
 			if err != nil {
 				return failed(err)
 			}
-			lines := make([]string, len(h.Assignments))
-			for i, as := range h.Assignments {
-				lines[i] = a.told(h, as, "")
-			}
-			detail := fmt.Sprintf("%d role assignments reach the identity, in all of %s and above", len(lines), places(h.Readable))
 			wanted := len(a.Spec.Grants(a.Agent, a.run.p.Roles))
-			switch {
-			case len(lines) == 0 && wanted > 0:
+			if len(h.Assignments) == 0 && wanted > 0 {
 				return warn("no role assignment reaches the identity, though the spec asks for %d; looked at: all of %s and above", wanted, places(h.Readable)).instead("leastkey apply " + a.Agent.Name)
-			case len(lines) == 0:
-				return pass("%s", detail)
 			}
-			return pass("%s: %s", detail, strings.Join(lines, "; "))
+			lines := []string{fmt.Sprintf("%d role assignments reach the identity, in all of %s and above", len(h.Assignments), places(h.Readable))}
+			for _, as := range h.Assignments {
+				lines = append(lines, a.told(h, as, ""))
+			}
+			return pass("%s", strings.Join(lines, "; "))
 		},
 	}
 }
