@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X github.com/leastkey/leastkey/internal/app.version=$(VERSION)
 
 # Suites that have a target of their own, so that `make test` runs none of them twice.
-SUITES := /internal/testkit/(clients|crash|hostile|witness)$$
+SUITES := /internal/testkit/(browser|clients|crash|hostile|reports|witness)$$
 
 HOSTILE_SEEDS ?= 200
 HOSTILE_FIRST ?= 1
@@ -22,7 +22,7 @@ SOAKTIME      ?= 600
 
 export FUZZTIME SEEDTIME
 
-.PHONY: help build test deps unit witness crash hostile test-clients missing lint bench fuzz seeds soak live clean
+.PHONY: help build test deps unit witness crash hostile test-clients test-reports test-web missing lint bench fuzz seeds soak live clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ help: ## list the targets
 build: ## a static, stripped bin/leastkey
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/leastkey ./cmd/leastkey
 
-test: deps unit witness crash hostile test-clients missing ## everything that CI runs, but for lint
+test: deps unit witness crash hostile test-clients test-reports test-web missing ## everything that CI runs, but for lint
 
 deps:
 	@script/deps.sh
@@ -49,6 +49,12 @@ hostile: ## lag, faults and cut connections, in virtual time (HOSTILE_SEEDS, HOS
 
 test-clients: deps ## az, curl, and the SDKs for Go, JavaScript and Python drive the local cloud
 	@script/suite.sh clients go test -count=1 -timeout 20m -parallel 4 -v ./internal/testkit/clients
+
+test-reports: deps ## Microsoft's validator reads our SARIF, and junitparser our JUnit
+	@script/suite.sh '' go test -count=1 -timeout 10m ./internal/testkit/reports
+
+test-web: deps ## chromium goes through the pages, axe-core judges them
+	@script/suite.sh '' go test -count=1 -timeout 15m ./internal/testkit/browser
 
 missing:
 	@script/deps.sh --skipped
