@@ -140,6 +140,8 @@ func (p jobPage) Headline() string {
 	switch {
 	case p.Job.Status == api.JobRunning:
 		return "It is running."
+	case p.Job.Status == api.JobFailed && p.Job.Problem != nil && p.Job.Problem.Code == string(fault.Stopped):
+		return "It stopped midway. What is done stays done; the same again goes on."
 	case p.Job.Status == api.JobFailed:
 		return "It failed."
 	case p.Unread != "":

@@ -69,7 +69,7 @@ func (w *world) wizard(b *Browser, to Shots) {
 		b.Errorf("leastkey.yaml says:\n%s", yaml)
 	}
 	b.Says("Agent Identity", "Not provisioned", "to create", "Reader", "Key Vault Secrets Officer")
-	b.Look(to, "setup-6-infrastructure", "", "narrow")
+	b.Look(to, "setup-6-infrastructure", "")
 	b.Click("Provision as shown")
 	b.Await("has an identity of its own")
 	b.Says("Done", "read back: 0 password credentials, 0 foreign credentials")
@@ -162,7 +162,7 @@ func (w *world) revoked(b *Browser, to Shots) {
 	b.Fill("confirm", bot)
 	b.Click("Revoke as shown")
 	b.Await("is revoked")
-	b.Look(to, "job-revoked", "")
+	b.Look(to, "job-revoked")
 	if found, err := w.view.Named(b.Context(), bot); err != nil || len(found.Apps)+len(found.Principals) != 0 {
 		b.Errorf("the cloud still has %+v, %v", found, err)
 	}
