@@ -74,7 +74,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		// processes
 		"exits":  with(exits),  // exits CODE PROGRAM [ARG…]
 		"start":  with(start),  // start NAME PROGRAM [ARG…], in the background
-		"await":  with(await),  // await NAME stdout|stderr REGEXP: until it has printed that
+		"await":  with(await),  // await NAME stdout|stderr REGEXP [VAR]: until it has printed that
 		"signal": with(signal), // signal NAME INT|TERM|KILL
 		"ends":   with(ends),   // ends NAME CODE: until it has ended, with that code
 		// the local cloud

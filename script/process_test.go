@@ -179,7 +179,7 @@ func (s *story) process(ts *testscript.TestScript, name string) *process {
 }
 
 func await(s *story, ts *testscript.TestScript, args []string) {
-	needs(ts, args, 3, 3, "await NAME stdout|stderr REGEXP")
+	needs(ts, args, 3, 4, "await NAME stdout|stderr REGEXP [VAR]: its first group goes into VAR")
 	p := s.process(ts, args[0])
 	from := map[string]*stream{"stdout": &p.out, "stderr": &p.err}[args[1]]
 	if from == nil {
@@ -187,7 +187,10 @@ func await(s *story, ts *testscript.TestScript, args []string) {
 	}
 	want, err := regexp.Compile("(?m)" + args[2])
 	ts.Check(err)
-	s.until(ts, p, from, want)
+	found := s.until(ts, p, from, want)
+	if len(args) == 4 {
+		ts.Setenv(args[3], found[1])
+	}
 }
 
 // until waits for output that matches, and gives the match.

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/leastkey/leastkey/internal/app"
@@ -40,7 +39,11 @@ func (w *world) run(remote bool, token, typed string, args ...string) (code int,
 			return a.InProcess(ctx, w.cloud, w.dir, spec, operator)
 		},
 		Remote: func(ctx context.Context, r cli.Remote) (cli.Door, error) {
-			return client.Open(ctx, client.Config{URL: r.URL, Token: secret.New([]byte(token)), HTTP: &observed{w: w, next: http.DefaultTransport}})
+			v := secret.New([]byte(token))
+			if !r.Token.Empty() {
+				v = r.Token
+			}
+			return client.Open(ctx, client.Config{URL: r.URL, Token: v, HTTP: &observed{w: w, next: http.DefaultTransport}})
 		},
 	})
 	return code, out.String(), err.String()
@@ -50,7 +53,6 @@ func (w *world) run(remote bool, token, typed string, args ...string) (code int,
 type observed struct {
 	w    *world
 	next http.RoundTripper
-	mu   sync.Mutex
 }
 
 func (o *observed) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -214,7 +216,17 @@ func TestWhatIsNotDoneThroughAServer(t *testing.T) {
 	}
 }
 
-// TestTheClientIsADoor: what the server's faces ask of control, and the client offers to others, is the same.
+func TestATokenFromStdin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for typed, code := range map[string]int{viewing + "\n": 0, viewing: 0, "wrong\n": 1, "\n": 2} {
+		if got, _, story := w.run(true, "not used", typed, "status", "--server-token", "-"); got != code {
+			t.Errorf("%q: exit code %d, want %d\n%s", typed, got, code, story)
+		}
+	}
+}
+
+// What the server's faces ask of control, and the client offers to others, is the same.
 var _ cli.Door = (*client.Door)(nil)
 
 func TestRemoteKeepsItsPromise(t *testing.T) {

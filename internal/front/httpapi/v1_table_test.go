@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -356,4 +357,61 @@ func TestSecondCallersJoin(t *testing.T) {
 	if got := len(w.record().Generations); got != 1 {
 		t.Errorf("%d keys", got)
 	}
+}
+
+// TestADisconnectDoesNotCancel: the client goes away in the middle, and the identity is finished all the same.
+func TestADisconnectDoesNotCancel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx, hangUp := context.WithCancel(t.Context())
+	w.set(func(w *world) {
+		w.broken = func(r *http.Request) *http.Response {
+			if r.Method == http.MethodPatch && strings.HasPrefix(r.URL.Path, "/v1.0/applications(uniqueName=") {
+				hangUp()
+			}
+			return nil
+		}
+	})
+	req, err := http.NewRequestWithContext(ctx, "POST", w.at.URL+provisionPath, strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+applying)
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		_ = resp.Body.Close()
+		t.Fatal("the request was answered before it could be given up")
+	}
+	jobs := w.jobs.List()
+	if len(jobs) != 1 {
+		t.Fatalf("%d jobs", len(jobs))
+	}
+	if j, err := w.jobs.Wait(t.Context(), jobs[0].ID); err != nil || j.Status != api.JobDone || !w.record().Provisioned() {
+		t.Errorf("%+v %v", j, err)
+	}
+}
+
+// TestOtherWorkOfAnAgentHasToWait: while one change runs, another of the same agent is refused, and so is the same with another plan.
+func TestOtherWorkOfAnAgentHasToWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.provision()
+	at := v1 + "/agents/" + bot
+	p := w.plan(applying, `{"verb":"rotate","overlap":"1h"}`)
+	working, goOn := make(chan struct{}), make(chan struct{})
+	job, _, err := w.jobs.Start(bot, "rotate", "test", func(context.Context, func(api.Event)) (any, error) {
+		close(working)
+		<-goOn
+		return api.Report{Agent: bot}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-working
+	w.like(w.ask(applying, "POST", at+"/revoke", `{"approve":true,"confirm":"polyclaw-runtime"}`), 409, problem(409, fault.Busy))
+	w.like(w.ask(applying, "POST", v1+"/plans/"+p.Digest+"/approve", ""), 409, problem(409, fault.Busy))
+	w.like(w.ask(applying, "POST", revokePath, ""), 409, `{"ok":false,"error":"<text>","hint":"<text>","steps":[]}`)
+	if joined := decode[api.Job](w, w.ask(applying, "POST", at+"/rotate", `{"approve":true}`), 202); joined.ID != job.ID {
+		t.Errorf("it did not join job %s: %s", job.ID, joined.ID)
+	}
+	close(goOn)
 }
