@@ -54,7 +54,7 @@ test-reports: deps ## Microsoft's validator reads our SARIF, and junitparser our
 	@script/suite.sh '' go test -count=1 -timeout 10m ./internal/testkit/reports
 
 test-web: deps ## chromium goes through the pages, axe-core judges them
-	@script/suite.sh '' go test -count=1 -timeout 15m ./internal/testkit/browser
+	@script/suite.sh '' go test -count=1 -timeout 15m -parallel 2 ./internal/testkit/browser
 
 missing:
 	@script/deps.sh --skipped
