@@ -273,6 +273,7 @@ func ownWorlds() []world {
 		{probing, "it was not sent, for the name could be somebody's", finding.Unknown, failing("ProbeDelete", fault.New(fault.Refused, "the name drawn for it could be somebody's", "")), none, "could be somebody's"},
 		{probing, "the identity cannot log in", finding.Skip, without("Login"), "identity_login", ""},
 		{probing, "a type that the spec lets it delete is not tried", finding.Pass, both(listing(agent.RoleAt{Role: "Managed Identity Contributor", Scope: botGroup}), deleted(managed(), 204)), none, "vaults: 403"},
+		{probing, "a role on one vault does not excuse the right in the whole group", finding.Fail, both(listing(agent.RoleAt{Role: "Key Vault Contributor", Scope: botVault}), deleted(vaults(), 204)), none, "was answered 204"},
 		{probing, "the spec lets it delete every type that is tried", finding.Skip, listing(agent.RoleAt{Role: "Managed Identity Contributor", Scope: botGroup}, agent.RoleAt{Role: "Key Vault Contributor", Scope: botGroup}), none, "every type"},
 		{probing, "a managed identity has no token here", finding.Skip, byIdentity, none, "managed identity"},
 	}
