@@ -167,6 +167,7 @@ func TestAForeignPageCannotUseTheCookie(t *testing.T) {
 		{"another port, in an old browser", change, []string{"Origin: http://127.0.0.1:8000"}, false},
 		{"an opaque origin", change, []string{"Origin: null"}, false},
 		{"nobody says from where", change, nil, false},
+		{"no page of anybody's", change, []string{"Sec-Fetch-Site: none"}, false},
 		{"our page looks", look, []string{"Sec-Fetch-Site: same-origin"}, true},
 		{"a typed address", look, []string{"Sec-Fetch-Site: none"}, true},
 		{"another site looks", look, []string{"Sec-Fetch-Site: cross-site"}, false},
@@ -305,7 +306,7 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 		t.Fatalf("the secret: %d %s", a.StatusCode, a.text)
 	}
 	guesses, waited := 0, time.Duration(0)
-	for day := at.at.Add(24 * time.Hour); at.at.Before(day); {
+	for day := at.at.Add(24 * time.Hour); at.at.Before(day) && guesses < 1000; {
 		a := try(fmt.Sprintf("guess-%d", guesses))
 		switch a.StatusCode {
 		case 401:
@@ -365,15 +366,15 @@ func TestGuessingFromManyAddressesIsSlowedDownToo(t *testing.T) {
 }
 
 func TestPathsThatMeanTwoThings(t *testing.T) {
-	f := newFrame(t, func(c *Config) { c.Pages = http.FileServer(http.Dir("/")) })
+	f := newFrame(t, func(c *Config) { c.Pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }) })
 	cookie := f.browser(t)
 	for _, path := range []string{
 		"/../etc/passwd", "/assets/../etc/passwd", "/assets/%2e%2e/etc/passwd", "/assets/..%2fetc%2fpasswd", "/assets/%2e%2e%2fetc/passwd", "/assets/..%5cetc", "/assets//etc/passwd",
-		"/assets/./x", "/api/v1/../../etc/passwd", "/api//v1/session", "/login/../etc/passwd", "/login/%2e%2e/etc/passwd", "/a\\b", "/a%00b", "/a%0d%0ab",
+		"/assets/./x", "/api/v1/../../etc/passwd", "/api//v1/session", "/login/../etc/passwd", "/login/%2e%2e/etc/passwd", "/assets/etc%2fpasswd", "/a\\b", "/a%00b", "/a%0d%0ab",
 	} {
 		for _, header := range []string{"X-None: 1", cookie, as(fullToken)} {
 			a := f.ask(t, "GET", path, "", header)
-			if a.StatusCode != http.StatusNotFound || strings.Contains(a.text, "root:") {
+			if a.StatusCode != http.StatusNotFound || a.Header.Get("Content-Type") != problemType { // the web's own has another form
 				t.Errorf("%s: %d %s", path, a.StatusCode, a.text)
 			}
 		}
