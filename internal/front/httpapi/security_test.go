@@ -366,7 +366,9 @@ func TestGuessingFromManyAddressesIsSlowedDownToo(t *testing.T) {
 }
 
 func TestPathsThatMeanTwoThings(t *testing.T) {
-	f := newFrame(t, func(c *Config) { c.Pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }) })
+	f := newFrame(t, func(c *Config) {
+		c.Pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	})
 	cookie := f.browser(t)
 	for _, path := range []string{
 		"/../etc/passwd", "/assets/../etc/passwd", "/assets/%2e%2e/etc/passwd", "/assets/..%2fetc%2fpasswd", "/assets/%2e%2e%2fetc/passwd", "/assets/..%5cetc", "/assets//etc/passwd",
