@@ -49,16 +49,16 @@ type world struct {
 
 	kind      agent.Kind
 	federated []agent.Federated
-	keys    map[string]crypto.Signer // by ref
-	rec     agent.Record
-	entries []agent.Entry
-	calls   []string
-	hook    map[string]func(n int) error // by operation; n counts from 1
-	count   map[string]int
-	stale   func(n int) *agent.Application // what the n-th reading of the application shows instead
-	logins  func(n int) (api.Caller, error)
-	prov    *provision.Provision
-	facts   map[string]string
+	keys      map[string]crypto.Signer // by ref
+	rec       agent.Record
+	entries   []agent.Entry
+	calls     []string
+	hook      map[string]func(n int) error // by operation; n counts from 1
+	count     map[string]int
+	stale     func(n int) *agent.Application // what the n-th reading of the application shows instead
+	logins    func(n int) (api.Caller, error)
+	prov      *provision.Provision
+	facts     map[string]string
 
 	alsoKnows agent.Action // of another package, which does nothing
 }
