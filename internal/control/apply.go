@@ -232,7 +232,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Refused, "a run of "+name+" stopped midway on another cloud: "+cmp.Or(open.Plan.Instance, open.Plan.Tenant), "go on there; or, for a local cloud, leastkey cloud reset forgets both"))
 	case c.first(open.Verb):
-		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, article(open.Verb)+" of "+name+" stopped midway", "finish it first: "+open.Command()))
+		return true, c.refuse(ctx, open.Digest, fault.New(fault.Stopped, open.Verb.Article()+" of "+name+" stopped midway", "finish it first: "+open.Command()))
 	case open.Verb == c.req.Verb && !c.req.Pinned(open.Digest):
 		return true, c.refuse(ctx, open.Digest, fault.New(fault.Conflict, "a run of another plan stopped midway: "+api.ShortDigest(open.Digest),
 			"finish it first: "+open.Command()+" --digest "+api.ShortDigest(open.Digest)))
@@ -279,13 +279,6 @@ func (c *change) first(open agent.Verb) bool {
 	default:
 		return open == agent.Apply && asked == agent.Rotate
 	}
-}
-
-func article(v agent.Verb) string {
-	if v == agent.Apply {
-		return "an apply"
-	}
-	return "a " + string(v)
 }
 
 // outdated tells whether a continued run stopped because the world has changed under it, and not because somebody may not or cannot.

@@ -80,7 +80,7 @@ func (d *Door) examine(ctx context.Context, a *agent.Agent, rec agent.Record, te
 	}
 	c := d.c.Preflight.Config
 	operator := once(c.Operator)
-	c.Operator = operator
+	c.Operator, c.Open = operator, d.c.Journal.Open
 	ctx, heard := c.Tape(ctx)
 	rep.Findings = preflight.New(c).Run(ctx, preflight.Subject{Spec: d.c.Spec, Agent: a, Record: rec, Where: at, Now: rep.At}, told(a.Name, tell))
 	if who, err := operator(ctx); err == nil { // asked already by the checks

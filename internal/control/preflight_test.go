@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	_ "modernc.org/sqlite"
 
@@ -348,4 +349,29 @@ func TestPreflightChangesNothing(t *testing.T) {
 		}
 	}
 	w.inOrder(0)
+}
+
+func TestPreflightTellsOfARunThatStoppedMidway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provision()
+		if got := outcome(w.preflight(), "identity_open_run"); got != finding.Pass {
+			t.Errorf("with nothing open: %s", got)
+		}
+		w.stopAt("certificate", errors.New("killed"))
+		if _, err := w.rotate(false, api.ApplyRequest{}); !fault.Is(err, fault.Stopped) {
+			t.Fatalf("stopped with %v", err)
+		}
+		w.goOn()
+		said := map[string]finding.Finding{}
+		for _, f := range w.preflight().Findings {
+			said[f.ID] = f
+		}
+		if f := said["identity_open_run"]; f.Outcome != finding.Warn || !strings.HasPrefix(f.Remedy, "leastkey rotate "+bot) {
+			t.Errorf("%s: %s (%s)", f.Outcome, f.Detail, f.Remedy)
+		}
+		if f := said["identity_certificates_known"]; !strings.HasPrefix(f.Detail, "1 current, 1 being brought in, 0 of ours from before") {
+			t.Errorf("%s: %s", f.Outcome, f.Detail)
+		}
+	})
 }

@@ -163,6 +163,7 @@ type Application struct {
 	SignInAudience string                `json:"sign_in_audience"`
 	RedirectURIs   []string              `json:"redirect_uris,omitempty"`
 	Implicit       bool                  `json:"implicit_grant,omitempty"` // tokens are given out in a browser's address line
+	Public         bool                  `json:"public_client,omitempty"`  // anybody who knows the client id may begin a login in its name
 	Certificates   []Certificate         `json:"certificates"`
 	Passwords      []Password            `json:"passwords"`
 	Federated      []FederatedCredential `json:"federated,omitempty"`
@@ -276,7 +277,7 @@ const (
 // Graph did not show is matched by the key id that we recorded when we registered it.
 func (r Record) Whose(a *Agent, c Certificate) Ownership {
 	for _, g := range r.Generations {
-		if (c.SHA256 != "" && strings.EqualFold(c.SHA256, g.SHA256)) || (c.SHA256 == "" && c.KeyID != "" && c.KeyID == g.KeyID) {
+		if g.is(c) {
 			if g.Active {
 				return Current
 			}
@@ -289,4 +290,16 @@ func (r Record) Whose(a *Agent, c Certificate) Ownership {
 		}
 	}
 	return Foreign
+}
+
+// Unproven tells whether a certificate is of a generation that was made after the active one and has not taken over: it is registered, and
+// nothing has logged in with it as far as is recorded. Generations are recorded in the order in which their keys are made.
+func (r Record) Unproven(c Certificate) bool {
+	active := slices.IndexFunc(r.Generations, func(g Generation) bool { return g.Active })
+	return slices.ContainsFunc(r.Generations[active+1:], func(g Generation) bool { return g.RetireAt.IsZero() && g.is(c) })
+}
+
+// is tells whether a certificate is the generation's: by its hash, or by the key id where Graph did not show it.
+func (g Generation) is(c Certificate) bool {
+	return (c.SHA256 != "" && strings.EqualFold(c.SHA256, g.SHA256)) || (c.SHA256 == "" && c.KeyID != "" && c.KeyID == g.KeyID)
 }

@@ -33,6 +33,14 @@ func (r Run) Command() string {
 	return "leastkey " + string(r.Verb) + " " + r.Agent
 }
 
+// Article is the verb as a thing that somebody has begun.
+func (v Verb) Article() string {
+	if v == Apply {
+		return "an apply"
+	}
+	return "a " + string(v)
+}
+
 // RunStatus is how a run stands.
 type RunStatus string
 

@@ -24,6 +24,7 @@ type fakeIdentity struct {
 	self        api.Caller
 	key         KeyFacts
 	env         map[string]string
+	open        *agent.Run
 	clocks      []ClockReading
 }
 

@@ -77,6 +77,7 @@ type identityLookups struct {
 	application lookup[*agent.Application] // nil: not there, or the kind has none
 	identity    lookup[*agent.UserAssignedIdentity]
 	principal   lookup[*agent.Principal] // nil: not there
+	open        lookup[*agent.Run]       // nil: there is none
 	login       lookup[api.Caller]
 	key         lookup[KeyFacts]
 	owners      lookup[owners]
@@ -105,6 +106,7 @@ func (l *identityLookups) wire() {
 	l.configured = lookup[agent.Record]{owner: "identity_configured", read: configured}
 	l.application = lookup[*agent.Application]{owner: "identity_valid", read: asOperator(application)}
 	l.identity = lookup[*agent.UserAssignedIdentity]{owner: "identity_valid", read: asOperator(managedIdentity)}
+	l.open = lookup[*agent.Run]{owner: "identity_open_run", read: readOpen}
 	l.principal = lookup[*agent.Principal]{owner: "identity_valid", read: asOperator(principal)}
 	l.login = lookup[api.Caller]{owner: "identity_login", read: login}
 	l.key = lookup[KeyFacts]{owner: "identity_key_class", read: keyFacts}
@@ -313,7 +315,7 @@ func withKey(s Subject) string {
 // identityChecks are told in this order: who asks, what there is, who can be it, what it may be.
 func identityChecks() []Check {
 	all := []Check{
-		azureLoggedIn(), identityConfigured(), identityValid(), credentialExpiry(), identityLogin(), keyClass(), noPassword(), certificatesKnown(),
+		azureLoggedIn(), identityConfigured(), openRun(), identityValid(), credentialExpiry(), identityLogin(), keyClass(), noPassword(), certificatesKnown(),
 		certificateStrength(), federatedExactly(), ownersExpected(), singleTenant(), namesakes(), managementPolicy(), directoryRoles(), scopedRoles(),
 		graphPermissions(), clock(),
 	}

@@ -23,9 +23,13 @@ func certificatesKnown() Check {
 				return failed(err)
 			}
 			var foreign, overdue []string
-			count := map[agent.Ownership]int{}
+			count, bringing := map[agent.Ownership]int{}, 0
 			for _, c := range all {
 				whose := a.Record.Whose(a.Agent, c)
+				if a.Record.Unproven(c) {
+					bringing++
+					continue
+				}
 				count[whose]++
 				if whose == agent.Foreign {
 					foreign = append(foreign, cmp.Or(c.SHA256, "key id "+c.KeyID))
@@ -41,7 +45,7 @@ func certificatesKnown() Check {
 			case len(overdue) > 0:
 				return warn("rotated out, and still accepted after its time: %s", strings.Join(overdue, ", ")).instead("leastkey apply " + a.Record.Agent + ", which removes it")
 			}
-			return pass("%d current, %d of ours from before, %d listed in the spec", count[agent.Current], count[agent.OursOlder], count[agent.Known])
+			return pass("%d current, %d being brought in, %d of ours from before, %d listed in the spec", count[agent.Current], bringing, count[agent.OursOlder], count[agent.Known])
 		},
 	}
 }

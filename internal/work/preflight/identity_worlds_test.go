@@ -159,6 +159,12 @@ func identityWorlds() []world {
 		row("the file cannot be read", unknown, without("Env"), "", ""),
 	)
 
+	of("identity_open_run",
+		row("nothing is open", pass, nil, "", "no run"),
+		row("a rotation stopped midway", warn, opened(agent.Rotate), "", "a rotate that began at 2026-08-01T11:00:00Z"),
+		row("an apply stopped midway, before anything was recorded", warn, both(nobody, opened(agent.Apply)), "", "an apply"),
+		row("the journal cannot be read", unknown, without("Open"), "", "read the journal"),
+	)
 	of(valid,
 		row("there and enabled", pass, nil, "", "enabled"),
 		row("a managed identity", pass, asManaged, "", "bot-mi"),
@@ -256,6 +262,8 @@ func identityWorlds() []world {
 			f.subject.Agent.Certificates = []string{strings.ToUpper(digest(der))}
 		}, "", "1 listed"),
 		row("one of ours from before", pass, func(f *fake) { older(f, today().AddDate(0, 0, 1)) }, "", "1 of ours"),
+		row("a successor that a rotation has registered and not proved", pass, both(opened(agent.Rotate), successor), "", "1 current, 1 being brought in, 0 of ours from before"),
+		row("the first one, registered and not proved", pass, func(f *fake) { f.subject.Record.Generations[0].Active = false }, "", "0 current, 1 being brought in"),
 		row("one of ours that should be gone", warn, func(f *fake) { older(f, today().AddDate(0, 0, -1)) }, "", "after its time"),
 		row("a managed identity", skip, asManaged, "", ""),
 	)
@@ -392,6 +400,20 @@ func older(f *fake, until time.Time) {
 	g.RetireAt = until
 	f.subject.Record.Generations = append([]agent.Generation{g}, f.subject.Record.Generations...)
 	f.app.Certificates = append(f.app.Certificates, registered(g))
+}
+
+// successor registers a newer certificate that nothing has logged in with yet.
+func successor(f *fake) {
+	g := generation(years(1), "key-2", false)
+	f.subject.Record.Generations = append(f.subject.Record.Generations, g)
+	f.app.Certificates = append(f.app.Certificates, registered(g))
+}
+
+// opened leaves a run of the verb that has not ended.
+func opened(v agent.Verb) func(*fake) {
+	return func(f *fake) {
+		f.open = &agent.Run{ID: "run", Agent: "bot", Verb: v, Digest: "0123456789abcdef", Actor: "op", Started: today().Add(-time.Hour), Status: agent.RunOpen}
+	}
 }
 
 // ownerOf is the check that tells whether a method of the fake could be read.
