@@ -10,6 +10,20 @@ type AppRole struct {
 	Value    string `json:"value"`    // such as Mail.Read, "" where nobody told
 }
 
+// Consent is what an application may do in the name of people who sign in to it. Principal is the one person, "" is everybody.
+type Consent struct {
+	ID        string   `json:"id"`
+	Principal string   `json:"principal_id,omitempty"`
+	Resource  string   `json:"resource_id"` // object id of the application that is asked
+	Scopes    []string `json:"scopes"`
+}
+
+// RoleHolder is somebody who holds a role of Microsoft Entra for one object.
+type RoleHolder struct {
+	ID       string `json:"id"`
+	Template string `json:"template_id"`
+}
+
 // DirectoryRole is a role of Microsoft Entra that somebody holds. Through is the group that it comes by, "" where it is held directly.
 type DirectoryRole struct {
 	Name     string `json:"name"`

@@ -10,15 +10,24 @@ import (
 // FindExpiry is the id of the finding of a certificate that ends soon.
 const FindExpiry = "certificate-expiry"
 
+// WarnsBefore is how long before its end a certificate is worth a warning: 30 days, or a third of its life where that is less.
+func WarnsBefore(notBefore, notAfter time.Time) time.Duration {
+	const most = 30 * 24 * time.Hour
+	if notBefore.IsZero() {
+		return most
+	}
+	return min(most, notAfter.Sub(notBefore)/3)
+}
+
 // Expiry is the finding of a certificate that ends within 30 days, a failure within 7; false if it lives longer. A certificate that was
 // made for less than that, because a policy of the tenant caps its life, is warned of in the last third of its life and fails in the last
 // tenth: one that is as it should be is never a failure. A zero notBefore is unknown and counts as long ago. remedy is the command that
 // replaces it.
 func Expiry(notBefore, notAfter, now time.Time, remedy string) (finding.Finding, bool) {
 	const day = 24 * time.Hour
-	warn, fail := 30*day, 7*day
-	if life := notAfter.Sub(notBefore); !notBefore.IsZero() {
-		warn, fail = min(warn, life/3), min(fail, life/10)
+	warn, fail := WarnsBefore(notBefore, notAfter), 7*day
+	if !notBefore.IsZero() {
+		fail = min(fail, notAfter.Sub(notBefore)/10)
 	}
 	left := notAfter.Sub(now)
 	f := finding.Finding{ID: FindExpiry, Question: "does the certificate live long enough?", Outcome: finding.Warn,

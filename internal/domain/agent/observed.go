@@ -113,6 +113,7 @@ type Observed struct {
 	Keys        map[string]KeyState   `json:"keys,omitempty"`         // generation id → what the keystore answered
 	Env         map[string]string     `json:"env,omitempty"`          // our keys as the environment file has them
 	EnvPath     string                `json:"env_path,omitempty"`     // absolute path of the environment file that was read
+	EnvOwner    string                `json:"env_owner,omitempty"`    // the other agent that the environment file is recorded as; see [EnvOwner]
 	Now         time.Time             `json:"-"`
 }
 

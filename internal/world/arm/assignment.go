@@ -21,12 +21,16 @@ const (
 // is left empty: the catalogue knows names.
 func (c *Client) Assignments(ctx context.Context, scope, principalID string) ([]agent.Assignment, error) {
 	op := "read role assignments on " + role.Short(scope)
+	if !agent.IsGUID(principalID) {
+		return nil, fault.New(fault.Invalid, op+": the principal id is not a GUID", "")
+	}
+	return c.assignments(ctx, op, scope, "assignedTo('"+principalID+"')")
+}
+
+func (c *Client) assignments(ctx context.Context, op, scope, filter string) ([]agent.Assignment, error) {
 	path, err := pathOf(op, scope)
 	if err != nil {
 		return nil, err
-	}
-	if !agent.IsGUID(principalID) {
-		return nil, fault.New(fault.Invalid, op+": the principal id is not a GUID", "")
 	}
 	client, err := armauthorization.NewRoleAssignmentsClient("", c.credential, c.options)
 	if err != nil {
@@ -34,7 +38,7 @@ func (c *Client) Assignments(ctx context.Context, scope, principalID string) ([]
 	}
 	// The SDK writes the filter into the query as it is (v2.2.0), so it has to be encoded beforehand: over HTTP/1.1 a server refuses
 	// a request line with a space in it.
-	filter := url.QueryEscape("assignedTo('" + principalID + "')")
+	filter = url.QueryEscape(filter)
 	var found []agent.Assignment
 	for pager := client.NewListForScopePager(path, &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: &filter}); pager.More(); {
 		page, err := pager.NextPage(ctx)
@@ -50,6 +54,11 @@ func (c *Client) Assignments(ctx context.Context, scope, principalID string) ([]
 		}
 	}
 	return found, nil
+}
+
+// AssignmentsAt lists the role assignments, of anybody, at the scope and above it. Role is left empty.
+func (c *Client) AssignmentsAt(ctx context.Context, scope string) ([]agent.Assignment, error) {
+	return c.assignments(ctx, "read who has rights on "+role.Short(scope), scope, "atScope()")
 }
 
 // AssignmentFor finds the assignment of exactly that role, at exactly that scope, to the principal itself, whatever its name; nil if

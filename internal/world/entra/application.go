@@ -14,6 +14,11 @@ import (
 // Namesakes lists every application of exactly that display name, with its owners and credentials. A display name proves nothing: names
 // are not unique and anybody may choose them. Hashes of certificates are not shown in lists.
 func (c *Client) Namesakes(ctx context.Context, displayName string) ([]agent.Namesake, error) {
+	return c.OtherNamesakes(ctx, displayName, "")
+}
+
+// OtherNamesakes are the namesakes but the application of that object id.
+func (c *Client) OtherNamesakes(ctx context.Context, displayName, but string) ([]agent.Namesake, error) {
 	k := call{op: "look for applications named " + displayName, need: reading(), method: http.MethodGet, path: "/applications", query: url.Values{
 		"$filter": {"displayName eq '" + strings.ReplaceAll(displayName, "'", "''") + "'"},
 		"$select": {applicationFields},
@@ -25,7 +30,9 @@ func (c *Client) Namesakes(ctx context.Context, displayName string) ([]agent.Nam
 		if err != nil {
 			return &fault.Error{Code: fault.CodeOf(err), Op: k.op, Err: err}
 		}
-		found = append(found, agent.Namesake{Application: d, Created: a.Created})
+		if !strings.EqualFold(d.ID, but) {
+			found = append(found, agent.Namesake{Application: d, Created: a.Created})
+		}
 		return nil
 	})
 	if err != nil {

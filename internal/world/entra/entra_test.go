@@ -139,7 +139,7 @@ var der = sync.OnceValue(func() []byte {
 	return b
 })
 
-const selectApplication = "%24select=id%2CappId%2CdisplayName%2CuniqueName%2CcreatedDateTime%2CsignInAudience%2Cweb%2Cspa%2CpublicClient%2CkeyCredentials%2CpasswordCredentials"
+const selectApplication = "%24select=id%2CappId%2CdisplayName%2CuniqueName%2CcreatedDateTime%2CsignInAudience%2CisFallbackPublicClient%2Cweb%2Cspa%2CpublicClient%2CkeyCredentials%2CpasswordCredentials"
 
 func applicationJSON(key string) string {
 	return `{"id":"` + appObject + `","appId":"` + appID + `","displayName":"polyclaw-runtime","uniqueName":null,"createdDateTime":"2026-08-01T10:00:00Z","signInAudience":"AzureADMyOrg",

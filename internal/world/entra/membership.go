@@ -72,6 +72,56 @@ func (c *Client) ScopedRoles(ctx context.Context, principalID string) ([]agent.D
 	return all, err
 }
 
+// RolesOver lists who holds a directory role for one application alone. Application Administrator of an application is as good as an owner
+// of it (Microsoft, "Assign Microsoft Entra roles at different scopes").
+func (c *Client) RolesOver(ctx context.Context, objectID string) ([]agent.RoleHolder, error) {
+	if !agent.IsGUID(objectID) {
+		return nil, fault.New(fault.Invalid, "graph: the object id is not a GUID", "")
+	}
+	var all []agent.RoleHolder
+	k := call{op: "read the directory roles over " + objectID, need: roleReading(), method: http.MethodGet, path: "/roleManagement/directory/roleAssignments",
+		query: url.Values{"$filter": {"directoryScopeId eq '/" + objectID + "'"}}}
+	err := pages(ctx, c, k, func(r struct {
+		Principal string `json:"principalId"`
+		Role      string `json:"roleDefinitionId"`
+		Scope     string `json:"directoryScopeId"`
+	}) error {
+		if r.Role == "" || r.Principal == "" || !strings.EqualFold(r.Scope, "/"+objectID) {
+			return fault.New(fault.Unknown, k.op+": the answer is about something else", "check --cloud and the proxy")
+		}
+		all = append(all, agent.RoleHolder{ID: r.Principal, Template: r.Role})
+		return nil
+	})
+	return all, err
+}
+
+// Consents lists what people, or an administrator for all of them, have let a service principal do in their name (Microsoft, "List
+// oauth2PermissionGrants (for a servicePrincipal)").
+func (c *Client) Consents(ctx context.Context, principalID string) ([]agent.Consent, error) {
+	path, err := object("servicePrincipals", principalID)
+	if err != nil {
+		return nil, err
+	}
+	var all []agent.Consent
+	k := call{op: "read the delegated permissions of service principal " + principalID, need: reading(), method: http.MethodGet, path: path + "/oauth2PermissionGrants"}
+	err = pages(ctx, c, k, func(g struct {
+		ID        string  `json:"id"`
+		Client    string  `json:"clientId"`
+		Consent   string  `json:"consentType"`
+		Principal *string `json:"principalId"`
+		Resource  string  `json:"resourceId"`
+		Scope     string  `json:"scope"`
+	}) error {
+		everybody := strings.EqualFold(g.Consent, "AllPrincipals")
+		if g.ID == "" || !strings.EqualFold(g.Client, principalID) || everybody == (text(g.Principal) != "") {
+			return fault.New(fault.Unknown, k.op+": the answer holds an unreadable one", "check --cloud and the proxy")
+		}
+		all = append(all, agent.Consent{ID: g.ID, Principal: text(g.Principal), Resource: g.Resource, Scopes: strings.Fields(g.Scope)})
+		return nil
+	})
+	return all, err
+}
+
 // AppRolesOf lists every application permission that a service principal holds, of any application.
 func (c *Client) AppRolesOf(ctx context.Context, principalID string) ([]agent.AppRole, error) {
 	path, err := object("servicePrincipals", principalID)

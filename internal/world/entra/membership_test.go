@@ -78,3 +78,48 @@ func TestOwnersOfAServicePrincipal(t *testing.T) {
 	}
 	g.expect(t, "GET "+base+"/servicePrincipals/"+graphSP+"/owners?%24select=id%2CdisplayName")
 }
+
+func TestConsentsAreOfTheClientAlone(t *testing.T) {
+	grant := func(client, kind, who string) string {
+		return `{"id":"c1","clientId":"` + client + `","consentType":"` + kind + `","principalId":` + who + `,"resourceId":"r","scope":" Mail.Read  User.Read"}`
+	}
+	client, g := serve(t,
+		ok(`{"value":[`+grant(graphSP, "AllPrincipals", "null")+`,`+grant(graphSP, "Principal", `"`+me+`"`)+`]}`),
+		ok(`{"value":[`+grant(me, "AllPrincipals", "null")+`]}`), ok(`{"value":[`+grant(graphSP, "Principal", "null")+`]}`), problem(403, "Authorization_RequestDenied", "x"))
+	all, err := client.Consents(t.Context(), graphSP)
+	if err != nil || len(all) != 2 || all[0].Principal != "" || all[1].Principal != me || len(all[0].Scopes) != 2 || all[0].Scopes[1] != "User.Read" {
+		t.Errorf("%+v: %v", all, err)
+	}
+	g.expect(t, "GET "+base+"/servicePrincipals/"+graphSP+"/oauth2PermissionGrants")
+	for range 2 {
+		if _, err := client.Consents(t.Context(), graphSP); !fault.Is(err, fault.Unknown) {
+			t.Errorf("an answer about something else: %v", err)
+		}
+	}
+	if _, err := client.Consents(t.Context(), graphSP); !fault.Is(err, fault.Forbidden) {
+		t.Error(err)
+	}
+	if _, err := client.Consents(t.Context(), "me"); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+}
+
+func TestRolesOverAreOfTheObjectAlone(t *testing.T) {
+	client, g := serve(t,
+		ok(`{"value":[{"principalId":"`+me+`","roleDefinitionId":"t1","directoryScopeId":"/`+graphSP+`"}]}`),
+		ok(`{"value":[{"principalId":"`+me+`","roleDefinitionId":"t1","directoryScopeId":"/"}]}`), problem(403, "Authorization_RequestDenied", "x"))
+	holders, err := client.RolesOver(t.Context(), graphSP)
+	if err != nil || len(holders) != 1 || holders[0] != (agent.RoleHolder{ID: me, Template: "t1"}) {
+		t.Errorf("%+v: %v", holders, err)
+	}
+	g.expect(t, "GET "+base+"/roleManagement/directory/roleAssignments?%24filter=directoryScopeId+eq+%27%2F"+graphSP+"%27")
+	if _, err := client.RolesOver(t.Context(), graphSP); !fault.Is(err, fault.Unknown) {
+		t.Errorf("a list that was not filtered: %v", err)
+	}
+	if _, err := client.RolesOver(t.Context(), graphSP); !fault.Is(err, fault.Forbidden) {
+		t.Error(err)
+	}
+	if _, err := client.RolesOver(t.Context(), "x' or 1 eq 1"); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	applicationFields = "id,appId,displayName,uniqueName,createdDateTime,signInAudience,web,spa,publicClient,keyCredentials,passwordCredentials"
+	applicationFields = "id,appId,displayName,uniqueName,createdDateTime,signInAudience,isFallbackPublicClient,web,spa,publicClient,keyCredentials,passwordCredentials"
 	principalFields   = "id,appId,accountEnabled,keyCredentials,passwordCredentials"
 	certificateType   = "AsymmetricX509Cert"
 )
@@ -28,6 +28,7 @@ type application struct {
 	DisplayName    string        `json:"displayName"`
 	UniqueName     string        `json:"uniqueName"`
 	SignInAudience string        `json:"signInAudience"`
+	Fallback       *bool         `json:"isFallbackPublicClient"` // null is no
 	Created        time.Time     `json:"createdDateTime"`
 	Web            web           `json:"web"`
 	SPA            redirects     `json:"spa"`
@@ -56,6 +57,7 @@ func (a application) domain() (agent.Application, error) {
 		ID: a.ID, AppID: a.AppID, DisplayName: a.DisplayName, UniqueName: a.UniqueName, SignInAudience: a.SignInAudience,
 		RedirectURIs: slices.Concat(a.Web.URIs, a.SPA.URIs, a.PublicClient.URIs),
 		Implicit:     a.Web.Implicit.AccessTokens || a.Web.Implicit.IDTokens,
+		Public:       a.Fallback != nil && *a.Fallback,
 		Certificates: certificates(a.Keys), Passwords: passwords(a.Passwords),
 	}, nil
 }
