@@ -64,10 +64,23 @@ func (d *Door) decide(ctx context.Context, a *agent.Agent, r api.PlanRequest, on
 		look = d.c.Observer.GraphHalf
 	}
 	seen, err := look(ctx, d.c.Spec, a, rec)
+	if err == nil {
+		err = d.envOwner(ctx, &seen)
+	}
 	if err != nil {
 		return agent.Plan{}, agent.Observed{}, err
 	}
 	return agent.Diff(d.c.Spec, a.Name, seen, opt), seen, nil
+}
+
+// envOwner adds to an observation whose the environment file is.
+func (d *Door) envOwner(ctx context.Context, seen *agent.Observed) error {
+	if seen.EnvPath == "" {
+		return nil
+	}
+	all, err := d.c.State.Agents(ctx)
+	seen.EnvOwner = agent.EnvOwner(seen.Record.Agent, seen.EnvPath, seen.Env, all)
+	return err
 }
 
 // rotation decides about a rotation, whose overlap is the spec's unless the request says otherwise. Without an operator it rests on the
@@ -184,6 +197,9 @@ func (d *Door) status(ctx context.Context, rec agent.Record) (api.AgentStatus, e
 		return st, nil
 	}
 	seen, err := d.c.Observer.Agent(ctx, d.c.Spec, a, rec)
+	if err == nil {
+		err = d.envOwner(ctx, &seen)
+	}
 	if err != nil {
 		st.Findings = append(st.Findings, unknown("drift", "is the identity as the spec says?", err))
 		return st, nil

@@ -53,6 +53,9 @@ func (c *change) preparation(ctx context.Context) (agent.Plan, agent.Observed, e
 	}
 	opt.Legacy = c.works(ctx, legacy, v)
 	seen, err := c.c.Observer.Credentials(ctx, c.c.Spec, c.agent, rec)
+	if err == nil {
+		err = c.envOwner(ctx, &seen)
+	}
 	if err != nil {
 		return agent.Plan{}, seen, err
 	}

@@ -103,6 +103,7 @@ func (d *differ) blockers() {
 		d.resources()
 	}
 	d.identityBlockers()
+	d.envBlocker()
 }
 
 func (d *differ) resources() {

@@ -60,6 +60,7 @@ func Prepare(s Spec, name string, o Observed, opt PrepareOptions) Plan {
 		return d.plan
 	}
 	d.identityBlockers()
+	d.envBlocker()
 	if len(d.plan.Blockers) > 0 {
 		return d.plan
 	}
@@ -125,7 +126,7 @@ func (d *differ) legacy(l Legacy) {
 
 // prepared ends a preparation with the proof, the read-back and the environment file.
 func (d *differ) prepared() {
-	moved := d.rec.EnvFile != "" && d.seen.EnvPath != "" && d.rec.EnvFile != d.seen.EnvPath
+	moved := d.movedEnv()
 	if moved {
 		d.find(finding.Warn, "env-moved", "is the environment file the one of the spec?", "the agent's keys are in "+d.rec.EnvFile+", and env_file names "+d.seen.EnvPath, "leastkey apply "+d.agent.Name+" moves them")
 	}

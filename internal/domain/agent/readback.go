@@ -2,11 +2,7 @@ package agent
 
 // readBack ends a plan that changes anything with the proof and the read-back, and then publishes.
 func (d *differ) readBack() {
-	moved := d.rec.EnvFile != "" && d.seen.EnvPath != "" && d.rec.EnvFile != d.seen.EnvPath
-	env := !d.rec.Provisioned() || moved
-	for key, value := range EnvOf(d.rec.ResourceID, d.rec.AppID, d.opt.Tenant) {
-		env = env || d.seen.Env[key] != value
-	}
+	moved, env := d.movedEnv(), d.writesEnv()
 	if len(d.plan.Steps) == 0 && !env {
 		return
 	}

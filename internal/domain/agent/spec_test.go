@@ -86,6 +86,13 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// withFile is another agent like this one, whose environment file is elsewhere.
+func withFile(a *agent.Agent, file string) *agent.Agent {
+	b := *a
+	b.EnvFile = file
+	return &b
+}
+
 func TestValidate(t *testing.T) {
 	if p := wanted().Validate(role.Builtin()); p != nil {
 		t.Fatalf("a good spec: %+v", p)
@@ -114,8 +121,8 @@ func TestValidate(t *testing.T) {
 		"permissions, beside a test user":   {func(s *agent.Spec, _ *agent.Agent) { s.Operator, s.Provisioner.Permissions = "local", "all" }, "provisioner.permissions", "is not one of"},
 		"no agent":                          {func(s *agent.Spec, _ *agent.Agent) { s.Agents = nil }, "agents", "no agent is named"},
 		"an agent of which nothing is said": {func(s *agent.Spec, _ *agent.Agent) { s.Agents["x"] = nil }, "agents.x", "nothing is said"},
-		"an agent named like a path":        {func(s *agent.Spec, a *agent.Agent) { s.Agents["../x"] = a }, "agents.../x", "begins with a letter"},
-		"an agent whose name is too long":   {func(s *agent.Spec, a *agent.Agent) { s.Agents[strings.Repeat("x", 65)] = a }, "agents." + strings.Repeat("x", 65), "64"},
+		"an agent named like a path":        {func(s *agent.Spec, a *agent.Agent) { s.Agents["../x"] = withFile(a, "x.env") }, "agents.../x", "begins with a letter"},
+		"an agent whose name is too long":   {func(s *agent.Spec, a *agent.Agent) { s.Agents[strings.Repeat("x", 65)] = withFile(a, "x.env") }, "agents." + strings.Repeat("x", 65), "64"},
 		"a managed identity":                {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.ManagedIdentity }, "", ""},
 		"a kind of a later version":         {func(_ *agent.Spec, a *agent.Agent) { a.Kind = agent.AgentIdentity }, bot + ".kind", "version 0.5"},
 		"a kind that is none":               {func(_ *agent.Spec, a *agent.Agent) { a.Kind = "service-principle" }, bot + ".kind", "did you mean service-principal?"},
@@ -181,6 +188,10 @@ func TestValidate(t *testing.T) {
 			s.Agents = map[string]*agent.Agent{"a.b": {Kind: agent.ManagedIdentity}}
 			s.Defaults()
 		}, "agents.a.b", "letters, digits, dashes"},
+		"two agents of one environment file": {func(s *agent.Spec, a *agent.Agent) { s.Agents["second"] = withFile(a, a.EnvFile) },
+			"agents.second.env_file", "agent bot's environment file too give each agent its own, such as env_file: second.env"},
+		"two paths to one environment file": {func(s *agent.Spec, a *agent.Agent) { s.Agents["second"] = withFile(a, "./x/../.env") }, "agents.second.env_file", "agent bot's"},
+		"two environment files":             {func(s *agent.Spec, a *agent.Agent) { s.Agents["second"] = withFile(a, "second/.env") }, "", ""},
 		"everything that is wrong, at once": {func(s *agent.Spec, a *agent.Agent) {
 			s.Tenant, s.Subscription, a.Certificate.Days = "", "", 0
 			a.Roles = list(agent.RoleAt{"Emperor of Everything", "x"}, agent.RoleAt{"Reader", group}, agent.RoleAt{"Owner", "/"})

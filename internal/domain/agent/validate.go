@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ func (s Spec) Validate(c role.Catalogue) []Problem {
 		}
 		v.agent("agents."+name, name, s.Agents[name])
 	}
+	v.files()
 	return v.problems
 }
 
@@ -105,6 +107,24 @@ func (v *validator) agent(field, name string, a *Agent) {
 	v.access(field, a)
 	v.grants(field, a)
 	v.federated(field, a)
+}
+
+// files refuses an environment file of two agents: whoever is applied last would be the identity of both. What letter case means is left to
+// the file system.
+func (v *validator) files() {
+	first := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(v.spec.Agents)) {
+		a := v.spec.Agents[name]
+		if a == nil || a.EnvFile == "" {
+			continue
+		}
+		path := filepath.Clean(a.EnvFile)
+		if other, taken := first[path]; taken {
+			v.add("agents."+name+".env_file", fmt.Sprintf("%s is agent %s's environment file too", a.EnvFile, other), "give each agent its own, such as env_file: "+name+".env")
+			continue
+		}
+		first[path] = name
+	}
 }
 
 func (v *validator) certificate(field string, a *Agent) {

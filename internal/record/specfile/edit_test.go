@@ -26,7 +26,7 @@ agents:
     # one per team
     session_pool: pool
     owners: [22222222-2222-2222-2222-222222222222]
-  other: {}
+  other: {env_file: other.env}
 `
 
 func p[T any](v T) *T { return &v }
@@ -65,12 +65,12 @@ func TestEditRemovesAndAdds(t *testing.T) {
 	if err != nil || strings.Contains(got, "session_pool") || !strings.Contains(got, "# one per team") || !strings.Contains(got, "content_safety: safe") {
 		t.Errorf("%v\n%s", err, got)
 	}
-	got, err = Edit("leastkey.yaml", commented, api.SpecChange{Agent: "third", KeyVault: p("kv")}, role.Builtin())
-	if err != nil || !strings.Contains(got, "  third:\n    key_vault: kv\n") {
+	got, err = Edit("leastkey.yaml", commented, api.SpecChange{Agent: "third", KeyVault: p("kv"), EnvFile: p("third.env")}, role.Builtin())
+	if err != nil || !strings.Contains(got, "  third:\n    env_file: third.env\n    key_vault: kv\n") {
 		t.Errorf("%v\n%s", err, got)
 	}
 	got, err = Edit("leastkey.yaml", commented, api.SpecChange{Agent: "other", KeyVault: p("kv")}, role.Builtin())
-	if err != nil || !strings.Contains(got, "  other:\n    key_vault: kv\n") {
+	if err != nil || !strings.Contains(got, "  other: {env_file: other.env, key_vault: kv}\n") {
 		t.Errorf("%v\n%s", err, got)
 	}
 }
@@ -99,7 +99,7 @@ func TestEditRefuses(t *testing.T) {
 		"a file that does not read":    {"a: [", api.SpecChange{Agent: "a"}, fault.Invalid},
 		"a list for a file":            {"- a\n", api.SpecChange{Agent: "a"}, fault.Invalid},
 		"an anchor":                    {strings.Replace(commented, "  mailbot:", "  mailbot: &m", 1), api.SpecChange{Agent: "mailbot", KeyVault: p("kv")}, fault.Conflict},
-		"an alias":                     {strings.Replace(strings.Replace(commented, "  mailbot:", "  mailbot: &m", 1), "other: {}", "other: *m", 1), api.SpecChange{Agent: "other", KeyVault: p("kv")}, fault.Conflict},
+		"an alias":                     {strings.Replace(strings.Replace(commented, "  mailbot:", "  mailbot: &m", 1), "other: {env_file: other.env}", "other: *m", 1), api.SpecChange{Agent: "other", KeyVault: p("kv")}, fault.Conflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Edit("leastkey.yaml", row.text, row.change, role.Builtin())

@@ -74,7 +74,7 @@ func TestParseReadsEveryField(t *testing.T) {
 
 func TestParseFillsDefaultsAndReadsLists(t *testing.T) {
 	scope := "/subscriptions/" + sub + "/resourceGroups/rg"
-	s, err := parse("\uFEFF" + head + "agents:\r\n  a:\r\n  b: {roles: []}\r\n  c:\n    roles: &r\n    - {role: Reader, scope: " + scope + "}\n    certificate: {overlap: 72h}\n  d.e: {roles: *r}\n")
+	s, err := parse("\uFEFF" + head + "agents:\r\n  a:\r\n  b: {roles: [], env_file: b.env}\r\n  c:\n    env_file: c.env\n    roles: &r\n    - {role: Reader, scope: " + scope + "}\n    certificate: {overlap: 72h}\n  d.e: {roles: *r, env_file: d.env}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +126,9 @@ func TestEveryProblemIsSaidOnceAndWhere(t *testing.T) {
 		{"a number as a name", head + "agents: {7: {}, a: {}}\n", []string{"leastkey.yaml:3:10: agents: a key is not text"}},
 		{"a written zero", head + "agents:\n  a:\n    certificate: {days: 0, renew_at: 0.0}\n", []string{
 			"leastkey.yaml:5:25: agents.a.certificate.days: 0 is not", "leastkey.yaml:5:38: agents.a.certificate.renew_at: 0 is not"}},
-		{"roles left empty", head + "agents:\n  a:\n    roles:\n  b: {roles: ''}\n  c: {roles: {role: Reader}}\n  d:\n    roles:\n    -\n", []string{
+		{"roles left empty", head + "agents:\n  a:\n    roles:\n  b: {roles: '', env_file: b}\n  c: {roles: {role: Reader}, env_file: c}\n  d:\n    env_file: d\n    roles:\n    -\n", []string{
 			"leastkey.yaml:5:5: agents.a.roles: roles is empty", "leastkey.yaml:6:14: agents.b.roles: roles is empty", "leastkey.yaml:7:14: agents.c.roles: want polyclaw, or a list",
-			"leastkey.yaml:10:6: agents.d.roles[0]: the item is empty"}},
+			"leastkey.yaml:11:6: agents.d.roles[0]: the item is empty"}},
 		{"what the catalogue refuses", head + "agents:\n  a.b:\n    roles:\n    - {role: Readr, scope: " + wide + "}\n    - role: Owner\n      scope: " + wide + "/resourceGroups/rg\n", []string{
 			`leastkey.yaml:6:14: agents.a.b.roles[0].role: unknown role "Readr" (did you mean "Reader"?)`, "leastkey.yaml:6:28: agents.a.b.roles[0].scope: subscription " + sub + " is wider",
 			"leastkey.yaml:7:13: agents.a.b.roles[1].role: Owner is an elevated role"}},
@@ -138,7 +138,7 @@ func TestEveryProblemIsSaidOnceAndWhere(t *testing.T) {
 			"leastkey.yaml:6:16: agents.a.federated[0].issuer: not the https address", "leastkey.yaml:8:7: agents.a.federated[2]: issuer and subject are those of federated[1]",
 			`leastkey.yaml:9:23: agents.a.key_vault_access: "reader" is not one of officer, user`, "leastkey.yaml:9:23: agents.a.key_vault_access: there is no key_vault"}},
 		{"a key that would steer the terminal", head + "agents: {a: }\n\"\\e[31m\": 1\n", []string{"leastkey.yaml:4:1: ?[31m: unknown key"}},
-		{"a merge key", head + "agents:\n  a: &a {image: x}\n  b:\n    <<: *a\n", []string{"leastkey.yaml:6:5: agents.b.<<: merge keys are not read"}},
+		{"a merge key", head + "agents:\n  a: &a {image: x}\n  b:\n    env_file: b\n    <<: *a\n", []string{"leastkey.yaml:7:5: agents.b.<<: merge keys are not read"}},
 		{"an alias of itself", head + "agents: &x\n  a: *x\n", []string{"leastkey.yaml:4:3: agents.a.a: unknown key"}},
 		{"a binary tag", head + "location: !!binary aGk=\nagents: {a: }", []string{"leastkey.yaml:3:11: location: want text, found a value with the tag !!binary"}},
 	} {

@@ -25,7 +25,7 @@ func TestWhatWriteWritesLoads(t *testing.T) {
 				Broker:  agent.Broker{Audiences: []string{"https://vault.azure.net"}, Rate: "50/s"},
 				Runtime: agent.Runtime{UID: 10002, Env: []string{"true", "-", "a\nb"}}, Image: "~",
 			},
-			"none": {Roles: agent.Roles{List: []agent.RoleAt{}}},
+			"none": {Roles: agent.Roles{List: []agent.RoleAt{}}, EnvFile: "none.env"},
 		}}
 	if err := Write(path, s); err != nil {
 		t.Fatal(err)
