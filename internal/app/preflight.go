@@ -14,6 +14,7 @@ func (a *App) preflight(p *place, w outside, keys provision.Keystore, mem recall
 	return preflight.New(preflight.Config{
 		Operator: w.operatorHere(p),
 		Graph:    preflightGraph{w.graph.Client, min(p.settle, longestAbsence)},
+		GraphAt:  p.ends.Graph,
 		ARM:      w.arm,
 		Self: func(s preflight.Subject) preflight.Self {
 			return preflightSelf{app: a, p: p, w: w, keys: keys, subject: s, own: new(ownCredential)}

@@ -55,6 +55,11 @@ func (g preflightGraph) PrincipalByID(ctx context.Context, id string) (agent.Pri
 	return lasting(ctx, g.settle, "service principal "+id, func(ctx context.Context) (agent.Principal, error) { return g.Client.PrincipalByID(ctx, id) })
 }
 
+// Namesakes implements [preflight.Graph].
+func (g preflightGraph) Namesakes(ctx context.Context, name, but string) ([]agent.Namesake, error) {
+	return g.Client.OtherNamesakes(ctx, name, but)
+}
+
 // lasting is a read whose "not there" has to last.
 func lasting[T any](ctx context.Context, settle time.Duration, what string, read func(context.Context) (T, error)) (T, error) {
 	var last error

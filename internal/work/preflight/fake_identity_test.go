@@ -20,6 +20,10 @@ type fakeIdentity struct {
 	memberships agent.Membership
 	scoped      []agent.DirectoryRole
 	appRoles    []agent.AppRole
+	consents    []agent.Consent
+	over        []agent.RoleHolder
+	takers      []agent.Assignment
+	attached    []string
 	policy      agent.CredentialPolicy
 	self        api.Caller
 	key         KeyFacts
@@ -76,9 +80,17 @@ func (f fakeGraph) PrincipalOwners(ctx context.Context, _ string) ([]agent.Owner
 	return f.owners.principal, f.ask(ctx, "PrincipalOwners")
 }
 
-func (f fakeGraph) Namesakes(ctx context.Context, _ string) ([]agent.Namesake, error) {
+func (f fakeGraph) RolesOver(ctx context.Context, _ string) ([]agent.RoleHolder, error) {
+	return f.over, f.ask(ctx, "RolesOver")
+}
+
+func (f fakeGraph) Consents(ctx context.Context, _ string) ([]agent.Consent, error) {
+	return f.consents, f.ask(ctx, "Consents")
+}
+
+func (f fakeGraph) Namesakes(ctx context.Context, _, but string) ([]agent.Namesake, error) {
 	all := f.namesakes
-	if f.app != nil { // a list by name has the recorded one too
+	if f.app != nil && f.app.ID != but { // a list by name has the recorded one too
 		all = append([]agent.Namesake{{Application: *f.app}}, all...)
 	}
 	return all, f.ask(ctx, "Namesakes")
@@ -126,6 +138,14 @@ func (f fakeIdentities) Identity(ctx context.Context, _ string) (*agent.UserAssi
 
 func (f fakeIdentities) IdentityFederated(ctx context.Context, _ string) ([]agent.FederatedCredential, error) {
 	return f.federated, f.ask(ctx, "IdentityFederated")
+}
+
+func (f fakeIdentities) AssignmentsAt(ctx context.Context, _ string) ([]agent.Assignment, error) {
+	return f.takers, f.ask(ctx, "AssignmentsAt")
+}
+
+func (f fakeIdentities) AttachedTo(ctx context.Context, _ string) ([]string, error) {
+	return f.attached, f.ask(ctx, "AttachedTo")
 }
 
 // repeated are methods that are asked once per thing and not once per run.

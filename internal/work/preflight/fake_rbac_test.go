@@ -15,7 +15,9 @@ import (
 // fakeRBAC is what Azure Resource Manager knows, and what it lets the identity do.
 type fakeRBAC struct {
 	held      []agent.Assignment
-	blind     map[string]bool // scopes whose assignments the operator may not list, in lower case
+	blind     map[string]bool    // scopes whose assignments the operator may not list, in lower case
+	tenant    []agent.Assignment // what Azure Resource Graph shows beside held
+	shown     []string           // management groups that it shows
 	custom    map[string]role.Definition
 	vault     *agent.Vault
 	own       map[string][]role.Definition // by scope, in lower case; of others, what the assignments say
@@ -72,6 +74,14 @@ func (f fakeARM) RoleDefinition(ctx context.Context, scope, guid string) (role.D
 		return role.Definition{}, fault.Newf(fault.NotFound, "no role %s at %s", guid, scope)
 	}
 	return d, nil
+}
+
+func (f fakeARM) AssignedAnywhere(ctx context.Context, principals []string) ([]agent.Assignment, error) {
+	return slices.DeleteFunc(slices.Concat(f.held, f.tenant), func(a agent.Assignment) bool { return !slices.Contains(principals, a.PrincipalID) }), f.ask(ctx, "AssignedAnywhere")
+}
+
+func (f fakeARM) Visible(ctx context.Context) (subscriptions, managementGroups []string, err error) {
+	return []string{subscription}, f.shown, f.ask(ctx, "Visible")
 }
 
 func (f fakeARM) Vault(ctx context.Context, _ string) (*agent.Vault, error) {

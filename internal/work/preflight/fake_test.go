@@ -135,7 +135,7 @@ func healthy(t *testing.T) *fake {
 func (f *fake) preflight() *Preflight {
 	return New(Config{
 		Operator: func(ctx context.Context) (api.Caller, error) { return f.caller, f.ask(ctx, "Operator") },
-		Graph:    fakeGraph{f}, ARM: fakeARM{f}, Self: func(Subject) Self { return fakeSelf{f} }, Host: fakeHost{f}, Own: fakeOwn{f}, Identities: fakeIdentities{f},
+		Graph:    fakeGraph{f}, GraphAt: "https://graph.example", ARM: fakeARM{f}, Self: func(Subject) Self { return fakeSelf{f} }, Host: fakeHost{f}, Own: fakeOwn{f}, Identities: fakeIdentities{f},
 		Open:   func(ctx context.Context, _ string) (*agent.Run, error) { return f.open, f.ask(ctx, "Open") },
 		Ledger: func(ctx context.Context) (api.LedgerVerdict, error) { return f.ledger, f.ask(ctx, "Ledger") },
 		Roles:  role.Builtin(), Tape: f.tape,

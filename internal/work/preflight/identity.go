@@ -19,13 +19,17 @@ type Graph interface {
 	Application(ctx context.Context, objectID string) (agent.Application, error)
 	Federated(ctx context.Context, objectID string) ([]agent.FederatedCredential, error)
 	Owners(ctx context.Context, objectID string) ([]agent.Owner, error)
-	Namesakes(ctx context.Context, displayName string) ([]agent.Namesake, error)
+	// Namesakes are the applications of the name but the one of the object id.
+	Namesakes(ctx context.Context, displayName, but string) ([]agent.Namesake, error)
+	// RolesOver are the holders of directory roles for one application alone.
+	RolesOver(ctx context.Context, objectID string) ([]agent.RoleHolder, error)
 	PrincipalByID(ctx context.Context, principalID string) (agent.Principal, error)
 	PrincipalOwners(ctx context.Context, principalID string) ([]agent.Owner, error)
 	// Memberships are tenant-wide roles and groups, through groups too; ScopedRoles the roles that are held directly, at any scope.
 	Memberships(ctx context.Context, principalID string) (agent.Membership, error)
 	ScopedRoles(ctx context.Context, principalID string) ([]agent.DirectoryRole, error)
 	AppRolesOf(ctx context.Context, principalID string) ([]agent.AppRole, error)
+	Consents(ctx context.Context, principalID string) ([]agent.Consent, error)
 	CredentialPolicy(ctx context.Context, applicationID string) (agent.CredentialPolicy, error)
 }
 
@@ -54,6 +58,9 @@ type Own interface {
 type Identities interface {
 	Identity(ctx context.Context, resourceID string) (*agent.UserAssignedIdentity, error)
 	IdentityFederated(ctx context.Context, resourceID string) ([]agent.FederatedCredential, error)
+	// AssignmentsAt are the role assignments of everybody at the scope and above; AttachedTo the resources that have the identity.
+	AssignmentsAt(ctx context.Context, scope string) ([]agent.Assignment, error)
+	AttachedTo(ctx context.Context, resourceID string) ([]string, error)
 }
 
 // KeyFacts are where a key is, and whether it is the certificate's.
@@ -81,10 +88,14 @@ type identityLookups struct {
 	login       lookup[api.Caller]
 	key         lookup[KeyFacts]
 	owners      lookup[owners]
+	over        lookup[[]agent.RoleHolder]
+	takers      lookup[[]judged]
+	attached    lookup[[]string]
 	federated   lookup[[]agent.FederatedCredential]
 	memberships lookup[agent.Membership]
 	scoped      lookup[[]agent.DirectoryRole]
 	appRoles    lookup[[]agent.AppRole]
+	consents    lookup[[]agent.Consent]
 	namesakes   lookup[[]agent.Namesake]
 	policy      lookup[agent.CredentialPolicy]
 	env         lookup[envFacts]
@@ -111,6 +122,13 @@ func (l *identityLookups) wire() {
 	l.login = lookup[api.Caller]{owner: "identity_login", read: login}
 	l.key = lookup[KeyFacts]{owner: "identity_key_class", read: keyFacts}
 	l.owners = lookup[owners]{owner: "identity_owners", read: ofPrincipal(ownersOf)}
+	l.over = lookup[[]agent.RoleHolder]{owner: "identity_owners", read: ofObject(func(ctx context.Context, a *Ask) ([]agent.RoleHolder, error) {
+		return a.run.p.Graph.RolesOver(ctx, a.Record.ApplicationID)
+	})}
+	l.takers = lookup[[]judged]{owner: "identity_takeover", read: asOperator(takersOf)}
+	l.attached = lookup[[]string]{owner: "identity_attached", read: asOperator(func(ctx context.Context, a *Ask) ([]string, error) {
+		return a.run.p.Identities.AttachedTo(ctx, a.Record.ResourceID)
+	})}
 	l.federated = lookup[[]agent.FederatedCredential]{owner: "identity_federated", read: ofObject(federatedOf)}
 	l.memberships = lookup[agent.Membership]{owner: "identity_directory_roles", read: ofPrincipal(func(ctx context.Context, a *Ask) (agent.Membership, error) {
 		return a.run.p.Graph.Memberships(ctx, a.Record.PrincipalID)
@@ -121,8 +139,11 @@ func (l *identityLookups) wire() {
 	l.appRoles = lookup[[]agent.AppRole]{owner: "identity_graph_permissions", read: ofPrincipal(func(ctx context.Context, a *Ask) ([]agent.AppRole, error) {
 		return a.run.p.Graph.AppRolesOf(ctx, a.Record.PrincipalID)
 	})}
+	l.consents = lookup[[]agent.Consent]{owner: "identity_delegated_permissions", read: ofPrincipal(func(ctx context.Context, a *Ask) ([]agent.Consent, error) {
+		return a.run.p.Graph.Consents(ctx, a.Record.PrincipalID)
+	})}
 	l.namesakes = lookup[[]agent.Namesake]{owner: "identity_namesakes", read: asOperator(func(ctx context.Context, a *Ask) ([]agent.Namesake, error) {
-		return a.run.p.Graph.Namesakes(ctx, a.Agent.Name)
+		return a.run.p.Graph.Namesakes(ctx, a.Agent.Name, a.Record.ApplicationID)
 	})}
 	l.policy = lookup[agent.CredentialPolicy]{owner: "identity_app_management_policy", read: ofObject(func(ctx context.Context, a *Ask) (agent.CredentialPolicy, error) {
 		return a.run.p.Graph.CredentialPolicy(ctx, a.Record.ApplicationID)
@@ -299,7 +320,15 @@ func (s Subject) keyless() string {
 // notManaged is moot for a managed identity.
 func notManaged(s Subject) string {
 	if s.managed() {
-		return "a managed identity has no application: Azure keeps its credential, and nobody can add one"
+		return "a managed identity has no application, and Azure keeps its credential; who can make it their own nevertheless: identity_takeover, identity_attached, identity_federated"
+	}
+	return ""
+}
+
+// isManaged is moot for an application.
+func isManaged(s Subject) string {
+	if !s.managed() {
+		return "the identity is an application: who can add a way in follows from its owners and from directory roles (identity_owners)"
 	}
 	return ""
 }
@@ -316,8 +345,8 @@ func withKey(s Subject) string {
 func identityChecks() []Check {
 	all := []Check{
 		azureLoggedIn(), identityConfigured(), openRun(), identityValid(), credentialExpiry(), identityLogin(), keyClass(), noPassword(), certificatesKnown(),
-		certificateStrength(), federatedExactly(), ownersExpected(), singleTenant(), namesakes(), managementPolicy(), directoryRoles(), scopedRoles(),
-		graphPermissions(), clock(),
+		certificateStrength(), federatedExactly(), ownersExpected(), takeover(), attachedKnown(), singleTenant(), namesakes(), managementPolicy(), directoryRoles(), scopedRoles(),
+		graphPermissions(), delegatedPermissions(), clock(),
 	}
 	for i := range all {
 		all[i].Category = finding.Identity

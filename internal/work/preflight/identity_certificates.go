@@ -39,15 +39,38 @@ func certificatesKnown() Check {
 				}
 			}
 			slices.Sort(foreign)
+			left := a.left(all)
 			switch {
 			case len(foreign) > 0:
 				return fail("whoever has the key of one of these can be the agent: %s", strings.Join(slices.Compact(foreign), ", "))
 			case len(overdue) > 0:
 				return warn("rotated out, and still accepted after its time: %s", strings.Join(overdue, ", ")).instead("leastkey apply " + a.Record.Agent + ", which removes it")
 			}
+			if len(left) > 0 {
+				var steps []string
+				for _, of := range left {
+					steps = append(steps, "leastkey apply "+a.Record.Agent+" --remove-foreign "+of)
+				}
+				return warn("the spec says that %s logs in, and these certificates of ours still do as well: %s", a.Agent.LogsIn(), strings.Join(left, ", ")).
+					instead("once every workload has logged in with its own token: " + strings.Join(steps, "; "))
+			}
 			return pass("%d current, %d being brought in, %d of ours from before, %d listed in the spec", count[agent.Current], bringing, count[agent.OursOlder], count[agent.Known])
 		},
 	}
+}
+
+// left are the certificates of ours that still open an identity which the spec has without any, by SHA-256 or key id: federated is meant
+// to be the only way in.
+func (a *Ask) left(all []agent.Certificate) (ids []string) {
+	if !a.Agent.Keyless() {
+		return nil
+	}
+	for _, c := range all {
+		if whose := a.Record.Whose(a.Agent, c); whose == agent.Current || whose == agent.OursOlder {
+			ids = append(ids, cmp.Or(c.SHA256, c.KeyID))
+		}
+	}
+	return ids
 }
 
 // overdue tells whether a certificate of ours should have been removed by now.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -15,20 +16,25 @@ import (
 func identityConfigured() Check {
 	return Check{
 		ID: "identity_configured", Name: "Runtime Identity Configured", Severity: finding.Critical, Required: true,
-		Question: "has the agent an identity of its own, and does its environment file name that one?",
+		Question: "has the agent an identity of its own, of the kind that the spec says, and does its environment file name that one?",
 		Remedy:   "leastkey apply",
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			rec := a.Record
 			if !rec.Provisioned() {
 				return fail("no identity is recorded for %s", a.Agent.Name).because("the record of "+a.Agent.Name, "no application and no managed identity").instead("leastkey apply " + a.Agent.Name)
 			}
-			env, err := get(a, &a.run.env)
-			if err != nil {
-				return failed(err)
-			}
 			kind := agent.ServicePrincipal
 			if a.managed() {
 				kind = agent.ManagedIdentity
+			}
+			if kind != cmp.Or(a.Agent.Kind, agent.ServicePrincipal) {
+				return fail("agent %s has a %s, and the spec says %s: what is examined here is not what the spec asks for", a.Agent.Name, kind, a.Agent.Kind).
+					because("the record of "+rec.Agent, "%s, client id %s, principal %s", kind, rec.AppID, rec.PrincipalID).
+					instead("one is not made of the other: leastkey revoke " + a.Agent.Name + ", then apply again; or correct kind in the spec")
+			}
+			env, err := get(a, &a.run.env)
+			if err != nil {
+				return failed(err)
 			}
 			v := func(v Verdict) Verdict {
 				return v.because("the record of "+rec.Agent, "%s, client id %s, principal %s", kind, rec.AppID, rec.PrincipalID).

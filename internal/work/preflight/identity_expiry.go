@@ -13,7 +13,7 @@ import (
 func credentialExpiry() Check {
 	return Check{
 		ID: "identity_credential_expiry", Name: "Credential Expiry", Severity: finding.High, Required: true,
-		Question: "does the certificate that is in use live longer than 30 days?",
+		Question: "does the certificate that is in use last for 30 more days, or for a third of its life where that is less?",
 		Remedy:   "leastkey rotate",
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			if _, err := a.recorded(); err != nil {
@@ -49,7 +49,7 @@ func (a *Ask) expiry(g *agent.Generation, registered time.Time) Verdict {
 	asked, seen := "certificate "+g.SHA256, "not before "+g.NotBefore.UTC().Format(time.RFC3339)+", ends "+end.UTC().Format(time.RFC3339)
 	f, soon := agent.Expiry(g.NotBefore, end, a.Now, "leastkey rotate "+a.Record.Agent)
 	if !soon {
-		return pass("until %s", end.UTC().Format(time.DateOnly)).because(asked, "%s", seen)
+		return pass("until %s; it warns %d days before", end.UTC().Format(time.DateOnly), agent.WarnsBefore(g.NotBefore, end)/(24*time.Hour)).because(asked, "%s", seen)
 	}
 	return Verdict{Outcome: f.Outcome, Detail: f.Detail, Remedy: f.Remedy}.because(asked, "%s", seen)
 }

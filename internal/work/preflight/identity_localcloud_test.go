@@ -81,6 +81,17 @@ func (w *tenant) user(name string) string {
 	return u.ID
 }
 
+// consent lets the identity act in the name of people, by Graph.
+func (w *tenant) consent(body map[string]any) {
+	w.Helper()
+	var graph struct {
+		ID string `json:"id"`
+	}
+	w.graph("GET", "servicePrincipals(appId='00000003-0000-0000-c000-000000000000')", nil, &graph)
+	body["clientId"], body["resourceId"] = w.who, graph.ID
+	w.graph("POST", "oauth2PermissionGrants", body, nil)
+}
+
 // permit gives the identity an application permission of Graph.
 func (w *tenant) permit(value string) {
 	w.Helper()
@@ -121,7 +132,7 @@ func TestTheIdentityOnTheLocalCloud(t *testing.T) {
 			{"identity_key_class", fail, "memory"}, // the keystore of this test
 			{"identity_no_password", pass, "none"}, {"identity_certificates_known", pass, "1 current"}, {"identity_certificate_strength", pass, "1 of 1"}, {"identity_federated", pass, "0"},
 			{"identity_owners", warn, "who created it"}, {"identity_single_tenant", pass, ""}, {"identity_namesakes", pass, ""}, {"identity_app_management_policy", warn, "passwords may be added"},
-			{"identity_directory_roles", pass, "none"}, {"identity_scoped_directory_roles", pass, "none"}, {"identity_graph_permissions", pass, "none"}, {"clock", pass, "login service"},
+			{"identity_directory_roles", pass, "none"}, {"identity_scoped_directory_roles", pass, "none"}, {"identity_graph_permissions", pass, "none"}, {"identity_delegated_permissions", pass, "none"}, {"identity_takeover", skip, "application"}, {"identity_attached", skip, ""}, {"clock", pass, "login service"},
 		}},
 		{"a client secret", func(w *tenant) { w.graph("POST", w.app()+"/addPassword", map[string]any{}, nil) }, "", []want{{"identity_no_password", fail, "the application has key id"}}},
 		{"a client secret on the service principal", func(w *tenant) {
@@ -148,6 +159,11 @@ func TestTheIdentityOnTheLocalCloud(t *testing.T) {
 		{"open to other tenants, with a redirect and the implicit grant", func(w *tenant) {
 			w.graph("PATCH", w.app(), map[string]any{"signInAudience": "AzureADMultipleOrgs", "web": map[string]any{"redirectUris": []string{"https://evil.example/x"}, "implicitGrantSettings": map[string]any{"enableIdTokenIssuance": true}}}, nil)
 		}, "", []want{{"identity_single_tenant", fail, "its audience is AzureADMultipleOrgs; it redirects to https://evil.example/x; the implicit grant is on"}}},
+		{"a public client", func(w *tenant) { w.graph("PATCH", w.app(), map[string]any{"isFallbackPublicClient": true}, nil) }, "", []want{{"identity_single_tenant", fail, "public client"}}},
+		{"a consent for everybody", func(w *tenant) { w.consent(map[string]any{"consentType": "AllPrincipals", "scope": "User.Read"}) }, "", []want{{"identity_delegated_permissions", fail, "User.Read of"}}},
+		{"a consent of one person", func(w *tenant) {
+			w.consent(map[string]any{"consentType": "Principal", "principalId": w.user("nobody"), "scope": "User.Read"})
+		}, "", []want{{"identity_delegated_permissions", warn, "in the name of person"}}},
 		{"another application of the name", func(w *tenant) { w.graph("POST", "applications", map[string]any{"displayName": bot}, nil) }, "", []want{{"identity_namesakes", warn, "0 certificates"}}},
 		{"a policy", func(w *tenant) {
 			w.graph("PATCH", "policies/defaultAppManagementPolicy", map[string]any{"isEnabled": true, "applicationRestrictions": map[string]any{

@@ -15,10 +15,11 @@ import (
 func ownersExpected() Check {
 	return Check{
 		ID: "identity_owners", Name: "Owners", Severity: finding.Critical, Required: true,
-		Question: "does nobody own application or service principal but who is listed under owners?",
+		Question: "does nobody own application or service principal, or hold a directory role for the application alone, but who is listed under owners?",
 		Remedy:   "if it is meant, list the object id under owners; if not, remove the owner",
 		Moot:     notManaged,
 		Decide: func(ctx context.Context, a *Ask) Verdict {
+			a.soon(func(a *Ask) { _, _ = get(a, &a.run.over) })
 			have, err := get(a, &a.run.owners)
 			if err != nil {
 				return failed(err)
@@ -30,7 +31,7 @@ func ownersExpected() Check {
 				owners       []agent.Owner
 			}{
 				{"the application", "az ad app owner remove --id " + a.Record.AppID + " --owner-object-id ", have.application},
-				{"the service principal", "az rest --method DELETE --url https://graph.microsoft.com/v1.0/servicePrincipals/" + a.Record.PrincipalID + "/owners/", have.principal},
+				{"the service principal", "az rest --method DELETE --url " + a.graphURL("servicePrincipals/"+a.Record.PrincipalID+"/owners/"), have.principal},
 			} {
 				for _, who := range o.owners {
 					n++
@@ -50,14 +51,26 @@ func ownersExpected() Check {
 					}
 				}
 			}
+			holders, unread := get(a, &a.run.over)
+			for _, h := range holders {
+				if contains(a.Agent.Owners, h.ID) {
+					continue
+				}
+				strangers = append(strangers, h.ID+" holds directory role "+h.Template+" for the application")
+				steps = append(steps, "remove the role: Microsoft Entra admin center, the application's Roles and administrators")
+			}
+			more := "; who holds a directory role for it alone was looked at as well"
+			if unread != nil {
+				more = "; who holds a directory role for it alone could not be read, and such a one may add a credential too: " + unread.Error()
+			}
 			advice := "if it is meant, list the object id under owners; if not: " + strings.Join(steps, "; ")
 			switch {
 			case len(strangers) > 0:
 				return fail("may add a credential at any time: %s", strings.Join(slices.Concat(strangers, creator), "; ")).instead(advice)
 			case len(creator) > 0:
-				return warn("who created it may add a credential at any time: %s", strings.Join(creator, "; ")).instead(advice)
+				return warn("who created it may add a credential at any time: %s", strings.Join(creator, "; ")+more).instead(advice)
 			}
-			return pass("%d, all listed under owners", n)
+			return pass("%d, all listed under owners%s", n, more)
 		},
 	}
 }

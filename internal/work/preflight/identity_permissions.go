@@ -14,7 +14,7 @@ func graphPermissions() Check {
 	return Check{
 		ID: "identity_graph_permissions", Name: "No Application Permissions", Severity: finding.Critical, Required: true,
 		Question: "has the identity no application permission of Microsoft Graph or of any other application?",
-		Remedy:   "remove it: az rest --method DELETE --url https://graph.microsoft.com/v1.0/servicePrincipals/PRINCIPAL/appRoleAssignments/ID",
+		Remedy:   "remove the assignment: DELETE servicePrincipals/PRINCIPAL/appRoleAssignments/ID of Microsoft Graph; the finding has the whole command",
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			all, err := get(a, &a.run.appRoles)
 			if err != nil {
@@ -23,7 +23,7 @@ func graphPermissions() Check {
 			var have, steps []string
 			for _, r := range all {
 				have = append(have, cmp.Or(r.Value, "role "+r.RoleID)+" of "+cmp.Or(r.Resource, "an application without a name"))
-				steps = append(steps, "az rest --method DELETE --url https://graph.microsoft.com/v1.0/servicePrincipals/"+a.Record.PrincipalID+"/appRoleAssignments/"+r.ID)
+				steps = append(steps, "az rest --method DELETE --url "+a.graphURL("servicePrincipals/"+a.Record.PrincipalID+"/appRoleAssignments/"+r.ID))
 			}
 			if len(have) > 0 {
 				return fail("it may, in the whole tenant: %s", strings.Join(have, ", ")).instead(strings.Join(steps, "; "))

@@ -16,6 +16,11 @@ func scopedRoles() Check {
 		Question: "has the identity no directory role for a single object or administrative unit?",
 		Remedy:   "remove the role: Microsoft Entra admin center, the object's Roles and administrators",
 		Decide: func(ctx context.Context, a *Ask) Verdict {
+			a.soon(func(a *Ask) { _, _ = get(a, &a.run.scoped) })
+			// A filter by an id that nobody has gives an empty list.
+			if _, err := a.principal(); err != nil {
+				return failed(err)
+			}
 			all, err := get(a, &a.run.scoped)
 			if err != nil {
 				return failed(err)

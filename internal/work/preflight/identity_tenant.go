@@ -12,8 +12,8 @@ import (
 func singleTenant() Check {
 	return Check{
 		ID: "identity_single_tenant", Name: "Single Tenant", Severity: finding.High, Required: true,
-		Question: "does the application admit its own tenant only, without redirect addresses and without the implicit grant?",
-		Remedy:   "leastkey apply makes it single-tenant; remove the rest: az ad app update --id APPID --web-redirect-uris --enable-access-token-issuance false --enable-id-token-issuance false",
+		Question: "does the application admit its own tenant only, without redirect addresses, without the implicit grant and without logins as a public client?",
+		Remedy:   "leastkey apply makes it single-tenant; remove the rest: az ad app update --id APPID --web-redirect-uris --enable-access-token-issuance false --enable-id-token-issuance false --is-fallback-public-client false",
 		Moot:     notManaged,
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			app, err := a.application()
@@ -30,10 +30,13 @@ func singleTenant() Check {
 			if app.Implicit {
 				wrong = append(wrong, "the implicit grant is on")
 			}
+			if app.Public {
+				wrong = append(wrong, "it is a public client (isFallbackPublicClient): whoever knows its client id can begin a login in its name, with a device code or a person's password, and needs no credential of it")
+			}
 			if len(wrong) > 0 {
 				return fail("%s", strings.Join(wrong, "; "))
 			}
-			return pass("its own tenant only, no redirect address, no implicit grant")
+			return pass("its own tenant only, no redirect address, no implicit grant, no public client")
 		},
 	}
 }

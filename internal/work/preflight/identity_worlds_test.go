@@ -22,6 +22,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/role"
 )
 
 const resourceID = "/subscriptions/" + subscription + "/resourceGroups/polyclaw-rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/bot-mi"
@@ -49,7 +50,7 @@ func nobody(f *fake) { f.subject.Record = agent.Record{Agent: "bot"} }
 // signedOut is az without a session.
 func signedOut(f *fake) {
 	err := fault.New(fault.Unauthenticated, "az is not logged in", "az login")
-	for _, method := range []string{"Operator", "Application", "Principal", "Federated", "Owners", "PrincipalOwners", "Namesakes", "Memberships", "ScopedRoles", "AppRolesOf", "CredentialPolicy", "Identity", "IdentityFederated"} {
+	for _, method := range []string{"Operator", "Application", "Principal", "Federated", "Owners", "PrincipalOwners", "Namesakes", "Memberships", "ScopedRoles", "AppRolesOf", "Consents", "RolesOver", "AssignmentsAt", "AttachedTo", "AssignedAnywhere", "Visible", "CredentialPolicy", "Identity", "IdentityFederated"} {
 		f.fails[method] = err
 	}
 }
@@ -155,6 +156,8 @@ func identityWorlds() []world {
 		row("the file names both kinds", fail, func(f *fake) { f.env["ACA_MI_CLIENT_ID"] = strangerID }, "", "ACA_MI_CLIENT_ID"),
 		row("a managed identity, and the file still has a service principal", fail, both(asManaged, func(f *fake) { f.env["RUNTIME_SP_APP_ID"] = appID }), "", "RUNTIME_SP_APP_ID"),
 		row("upper case is no other id", pass, func(f *fake) { f.env["AZURE_CLIENT_ID"] = strings.ToUpper(appID) }, "", ""),
+		row("recorded as an application, and the spec says managed identity", fail, func(f *fake) { f.subject.Agent.Kind = agent.ManagedIdentity }, "", "the spec says managed-identity"),
+		row("recorded as a managed identity, and the spec says application", fail, both(asManaged, func(f *fake) { f.subject.Agent.Kind = agent.ServicePrincipal }), "", "the spec says service-principal"),
 		row("no file", warn, func(f *fake) { f.env = nil }, "", "does not have"),
 		row("the file cannot be read", unknown, without("Env"), "", ""),
 	)
@@ -261,6 +264,12 @@ func identityWorlds() []world {
 			registers(der, "mine")(f)
 			f.subject.Agent.Certificates = []string{strings.ToUpper(digest(der))}
 		}, "", "1 listed"),
+		row("the spec is federated, and a key of ours still opens it", warn, func(f *fake) { f.subject.Agent.Federated = []agent.Federated{{Issuer: "https://i", Subject: "s"}} }, "", "still do"),
+		row("the spec is federated, and a key of ours from before still opens it", warn, func(f *fake) {
+			older(f, today().AddDate(0, 0, 1))
+			f.subject.Agent.Federated, f.app.Certificates = []agent.Federated{{Issuer: "https://i", Subject: "s"}}, f.app.Certificates[1:]
+		}, "", "still do"),
+		row("federated, and no certificate is left", pass, asFederated, "", "0 current"),
 		row("one of ours from before", pass, func(f *fake) { older(f, today().AddDate(0, 0, 1)) }, "", "1 of ours"),
 		row("a successor that a rotation has registered and not proved", pass, both(opened(agent.Rotate), successor), "", "1 current, 1 being brought in, 0 of ours from before"),
 		row("the first one, registered and not proved", pass, func(f *fake) { f.subject.Record.Generations[0].Active = false }, "", "0 current, 1 being brought in"),
@@ -295,7 +304,12 @@ func identityWorlds() []world {
 		row("one that nobody asked for", fail, func(f *fake) { f.federated = []agent.FederatedCredential{strange} }, "", "evil"),
 		row("another beside the spec's", fail, both(asFederated, func(f *fake) { f.federated = append(f.federated, strange) }), "", "evil"),
 		row("the spec's is missing", fail, both(asFederated, func(f *fake) { f.federated = nil }), "", "repo:a/b"),
-		row("the spec's with another audience", fail, both(asFederated, func(f *fake) { f.federated[0].Audiences = []string{"other"} }), "", ""),
+		row("the spec's with another audience", fail, both(asFederated, func(f *fake) { f.federated[0].Audiences = []string{"other"} }), "", "nobody asked"),
+		row("ours, whose audience the spec has changed", fail, both(asFederated, wroteFederated, func(f *fake) { f.federated[0].Audiences = []string{"other"} }), "", "written by leastkey"),
+		row("ours, which the spec has dropped", fail, both(asFederated, wroteFederated, func(f *fake) { f.subject.Agent.Federated = nil }), "", "written by leastkey"),
+		row("ours beside a stranger's", fail, both(asFederated, wroteFederated, func(f *fake) {
+			f.subject.Agent.Federated, f.federated = nil, append(f.federated, strange)
+		}), "", "moreover"),
 		row("a managed identity with a stranger's", fail, both(asManaged, func(f *fake) { f.federated = []agent.FederatedCredential{strange} }), "", "evil"),
 		row("a managed identity that cannot be read", unknown, both(asManaged, without("IdentityFederated")), "", ""),
 		row("a managed identity without any", pass, asManaged, "", ""),
@@ -308,6 +322,11 @@ func identityWorlds() []world {
 		row("one whom the spec lists", pass, func(f *fake) {
 			f.owners.application, f.subject.Agent.Owners = []agent.Owner{person}, []string{strings.ToUpper(strangerID)}
 		}, "", "1,"),
+		row("a stranger with a directory role for the application", fail, func(f *fake) { f.over = []agent.RoleHolder{{ID: strangerID, Template: "t9"}} }, "", "t9"),
+		row("one whom the spec lists, with such a role", pass, func(f *fake) {
+			f.over, f.subject.Agent.Owners = []agent.RoleHolder{{ID: strangerID, Template: "t9"}}, []string{strangerID}
+		}, "", "looked at as well"),
+		row("such roles may not be read", pass, without("RolesOver"), "", "could not be read"),
 		row("who created it", warn, func(f *fake) { f.owners.application = []agent.Owner{creator} }, "", "created"),
 		row("who created it, on the service principal", warn, func(f *fake) { f.owners.principal = []agent.Owner{creator} }, "", "service principal"),
 		row("a stranger", fail, func(f *fake) { f.owners.application = []agent.Owner{creator, person} }, "", strangerID),
@@ -326,6 +345,7 @@ func identityWorlds() []world {
 		row("any tenant", fail, func(f *fake) { f.app.SignInAudience = "AzureADMultipleOrgs" }, "", "AzureADMultipleOrgs"),
 		row("an audience that is not told", fail, func(f *fake) { f.app.SignInAudience = "" }, "", "audience"),
 		row("a redirect address", fail, func(f *fake) { f.app.RedirectURIs = []string{"https://evil.example"} }, "", "evil.example"),
+		row("a public client", fail, func(f *fake) { f.app.Public = true }, "", "public client"),
 		row("the implicit grant", fail, func(f *fake) { f.app.Implicit = true }, "", "implicit"),
 		row("a managed identity", skip, asManaged, "", ""),
 	)
@@ -362,6 +382,8 @@ func identityWorlds() []world {
 
 	of("identity_scoped_directory_roles",
 		row("none", pass, nil, "", "none"),
+		row("the service principal is gone", skip, func(f *fake) { f.sp = nil }, valid, ""),
+		row("half made", skip, func(f *fake) { f.subject.Record.PrincipalID = "" }, valid, ""),
 		row("a role for one application", fail, func(f *fake) { f.scoped = []agent.DirectoryRole{{Template: "t1", Scope: "/" + applicationID}} }, "", "t1"),
 	)
 	offline("identity_scoped_directory_roles", "ScopedRoles")
@@ -375,6 +397,48 @@ func identityWorlds() []world {
 	)
 	offline("identity_graph_permissions", "AppRolesOf")
 
+	consent := func(who string, scopes ...string) func(*fake) {
+		return func(f *fake) { f.consents = []agent.Consent{{ID: "c1", Principal: who, Resource: "r", Scopes: scopes}} }
+	}
+	of("identity_delegated_permissions",
+		row("none", pass, nil, "", "none"),
+		row("one person lets it read mail", warn, consent(strangerID, "Mail.Read"), "", "Mail.Read of r in the name of person "+strangerID),
+		row("everybody does", fail, consent("", "User.Read"), "", "everybody"),
+		row("one person lets it write the directory", fail, consent(strangerID, "openid", "Directory.AccessAsUser.All"), "", "Directory"),
+		row("one person lets it assign roles", fail, consent(strangerID, "RoleManagement.ReadWrite.Directory"), "", ""),
+		row("a managed identity with one", warn, both(asManaged, consent(strangerID, "Mail.Read")), "", ""),
+		row("half made", skip, func(f *fake) { f.subject.Record.PrincipalID = "" }, valid, ""),
+	)
+	offline("identity_delegated_permissions", "Consents")
+
+	taken := func(id, scope, who string) func(*fake) {
+		return both(asManaged, func(f *fake) { f.takers = append(f.takers, assigned(grantOf(id, scope), who)) })
+	}
+	of("identity_takeover",
+		row("nobody", pass, asManaged, "", "nobody"),
+		row("an Owner of the subscription", warn, both(taken(ownerID, wholeSub, strangerID), taken(ownerID, wholeSub, principalID[:35]+"9")), "", "2 as Owner on subscription"),
+		row("a Reader of the identity", pass, taken(readerID, resourceID, strangerID), "", ""),
+		row("who created it", pass, taken(ownerID, resourceID, operatorID), "", ""),
+		row("the identity itself is rbac_no_elevated's", pass, taken(ownerID, wholeSub, principalID), "", ""),
+		row("a stranger may attach it", fail, taken("f1a07417-d97a-45cb-824c-7a7467783830", resourceID, strangerID), "", strangerID+" holds Managed Identity Operator"),
+		row("a stranger may write its group", fail, both(taken(contributorID, botGroup, strangerID), taken(ownerID, platform, operatorID[:35]+"9")), "", "moreover from above"),
+		row("a stranger's custom role", fail, both(taken(customRole, resourceID, strangerID), func(f *fake) {
+			f.custom[customRole] = role.Definition{Name: "Mine", Actions: []string{"Microsoft.ManagedIdentity/*"}}
+		}), "", "Mine"),
+		row("a custom role that cannot be read", unknown, taken(customRole, resourceID, strangerID), "", customRole),
+		row("it cannot be read", unknown, both(asManaged, without("AssignmentsAt")), "", "403"),
+		row("nobody is signed in", skip, both(asManaged, signedOut), out, ""),
+		row("an application", skip, nil, "", "application"),
+	)
+	of("identity_attached",
+		row("nowhere", pass, asManaged, "", "nowhere"),
+		row("to what the spec names", pass, both(asManaged, func(f *fake) { f.attached = []string{botGroup + "/providers/Microsoft.App/sessionPools/pool"} }), "", "sessionPools pool"),
+		row("to somebody's machine", warn, both(asManaged, func(f *fake) { f.attached = []string{otherGroup + "/providers/Microsoft.Compute/virtualMachines/vm"} }), "", "virtualMachines vm"),
+		row("it cannot be read", unknown, both(asManaged, without("AttachedTo")), "", "403"),
+		row("nobody is signed in", skip, both(asManaged, signedOut), out, ""),
+		row("an application", skip, nil, "", "application"),
+	)
+
 	of("clock",
 		row("right", pass, nil, "", "login service"),
 		row("four minutes behind", pass, skewed(4*time.Minute), "", "4m0s"),
@@ -384,6 +448,13 @@ func identityWorlds() []world {
 		row("nobody tells", unknown, without("Clocks"), "", ""),
 	)
 	return all
+}
+
+// wroteFederated records the credentials that are there as ours.
+func wroteFederated(f *fake) {
+	for _, c := range f.federated {
+		f.subject.Record.Federated = append(f.subject.Record.Federated, c.Name)
+	}
 }
 
 func skewed(by time.Duration) func(*fake) {
@@ -421,7 +492,7 @@ func ownerOf(method string) string {
 	return map[string]string{
 		"Application": "identity_valid", "Federated": "identity_federated", "Owners": "identity_owners", "Namesakes": "identity_namesakes",
 		"CredentialPolicy": "identity_app_management_policy", "Memberships": "identity_directory_roles", "ScopedRoles": "identity_scoped_directory_roles",
-		"AppRolesOf": "identity_graph_permissions",
+		"AppRolesOf": "identity_graph_permissions", "Consents": "identity_delegated_permissions",
 	}[method]
 }
 

@@ -58,6 +58,7 @@ type Subject struct {
 type Config struct {
 	Operator   func(context.Context) (api.Caller, error) // who looks, by the tokens in use; refuses another tenant
 	Graph      Graph                                     // as the operator
+	GraphAt    string                                    // base URL of Graph, for advice
 	ARM        ARM                                       // as the operator
 	Self       func(Subject) Self                        // as the identity itself
 	Host       Host                                      // the machine that this runs on

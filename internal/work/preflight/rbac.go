@@ -21,6 +21,10 @@ type ARM interface {
 	observe.Lister
 	Vault(ctx context.Context, id string) (*agent.Vault, error)
 	RoleDefinition(ctx context.Context, scope, guid string) (role.Definition, error)
+	// AssignedAnywhere are the assignments of the principals themselves in the whole tenant, as far as it is shown to the operator. Visible
+	// tells how far that is: ids of subscriptions, and names of management groups.
+	AssignedAnywhere(ctx context.Context, principals []string) ([]agent.Assignment, error)
+	Visible(ctx context.Context) (subscriptions, managementGroups []string, err error)
 }
 
 // ownRights are what the identity is told about itself by Azure Resource Manager.
@@ -36,6 +40,7 @@ type ownRights interface {
 type rbacLookups struct {
 	holdings  lookup[holdings]
 	judged    lookup[[]judged]
+	elsewhere lookup[tenantWide]
 	vault     lookup[*agent.Vault] // nil: not there
 	group     lookup[[]effective]
 	resources lookup[[]effective]
@@ -46,6 +51,7 @@ type rbacLookups struct {
 func (l *rbacLookups) wire() {
 	l.holdings = lookup[holdings]{owner: "rbac_assignments_list", read: asOperator(holdingsOf)}
 	l.judged = lookup[[]judged]{owner: "rbac_no_elevated", read: judge}
+	l.elsewhere = lookup[tenantWide]{owner: "rbac_elsewhere", read: asOperator(elsewhereOf)}
 	l.vault = lookup[*agent.Vault]{owner: "rbac_vault_mode", read: asOperator(func(ctx context.Context, a *Ask) (*agent.Vault, error) {
 		return a.run.p.ARM.Vault(ctx, a.Spec.VaultID(a.Agent))
 	})}
@@ -61,7 +67,7 @@ func (l *rbacLookups) wire() {
 func rbacChecks() []Check {
 	return []Check{
 		assignmentsList(), botContributor(), readerRole(), vaultAccess(), sessionPool(), contentSafety(), openAIUser(), requiredRoles(),
-		noElevated(), readsSecrets(), scopeContained(), unplannedRoles(), staleRoles(), subscriptionLevel(), vaultMode(),
+		noElevated(), readsSecrets(), scopeContained(), unplannedRoles(), staleRoles(), subscriptionLevel(), elsewhere(), vaultMode(),
 		effectiveGroup(), effectiveResources(), probeDelete(),
 	}
 }
@@ -170,15 +176,20 @@ func judge(ctx context.Context, a *Ask) ([]judged, error) {
 	if err != nil {
 		return nil, err
 	}
+	return defined(ctx, a, h.Assignments), nil
+}
+
+// defined adds to each assignment what its role does. A role that the catalogue lacks is read once.
+func defined(ctx context.Context, a *Ask, held []agent.Assignment) []judged {
 	type definition struct {
 		once sync.Once
 		role.Definition
 		err error
 	}
 	custom := map[string]*definition{}
-	all := make([]judged, len(h.Assignments))
+	all := make([]judged, len(held))
 	var reading sync.WaitGroup
-	for i, as := range h.Assignments {
+	for i, as := range held {
 		all[i].Assignment = as
 		if d, known := a.run.p.Roles.Find(as.RoleID); known {
 			all[i].does = d
@@ -199,7 +210,7 @@ func judge(ctx context.Context, a *Ask) ([]judged, error) {
 		})
 	}
 	reading.Wait()
-	return all, nil
+	return all
 }
 
 // definedAt is where a role is read: in the group or subscription of its assignment, or in the spec's subscription for one above those.

@@ -203,7 +203,7 @@ func TestRolesOnTheLocalCloud(t *testing.T) {
 		{"an identity as provisioned", nil, "", []want{
 			{"rbac_assignments_list", pass, "5 role assignments"}, {"rbac_bot_contributor", pass, ""}, {"rbac_reader", pass, ""}, {"rbac_kv_access", pass, ""}, {"rbac_session_pool", pass, ""},
 			{"rbac_content_safety", pass, ""}, {"rbac_aoai_user", skip, ""}, {"rbac_required_roles", skip, ""}, {"rbac_no_elevated", pass, ""}, {"rbac_reads_secrets", warn, "listkeys"},
-			{"rbac_scope_contained", pass, ""}, {"rbac_unplanned", pass, ""}, {"rbac_stale", pass, ""}, {"rbac_subscription", pass, ""}, {"rbac_vault_mode", pass, ""},
+			{"rbac_scope_contained", pass, ""}, {"rbac_unplanned", pass, ""}, {"rbac_stale", pass, ""}, {"rbac_subscription", pass, ""}, {"rbac_vault_mode", pass, ""}, {"rbac_elsewhere", pass, "subscriptions"},
 			{"rbac_effective_group", pass, "no way to more rights"}, {"rbac_effective_resources", pass, ""}, {"rbac_probe_delete", pass, "userAssignedIdentities: 403 AuthorizationFailed; DELETE of a Microsoft.KeyVault/vaults: 403"},
 		}},
 		{"a custom role with * under a harmless name", func(w *tenant) {
@@ -229,6 +229,12 @@ func TestRolesOnTheLocalCloud(t *testing.T) {
 		}, "", []want{
 			{"rbac_no_elevated", fail, "management group platform"}, {"rbac_subscription", fail, "management group platform"}, {"rbac_scope_contained", fail, "management group platform"},
 			{"rbac_effective_group", fail, ""}, {"rbac_probe_delete", fail, ""},
+		}},
+		{"Owner of a management group beside the subscription's", func(w *tenant) {
+			w.arm("PUT", "/providers/Microsoft.Management/managementGroups/sibling?api-version=2023-04-01", map[string]any{"properties": map[string]any{"displayName": "Sibling"}})
+			w.assign(ownerRole, "/providers/Microsoft.Management/managementGroups/sibling", w.who, "ServicePrincipal")
+		}, "", []want{
+			{"rbac_elsewhere", fail, "Owner on management group sibling"}, {"rbac_no_elevated", pass, "rbac_elsewhere"}, {"rbac_subscription", pass, "rbac_elsewhere"}, {"rbac_effective_group", pass, ""},
 		}},
 		{"a role was taken away", func(w *tenant) { w.take(readerRole) }, "", []want{{"rbac_reader", fail, "missing on group polyclaw-rg"}, {"rbac_bot_contributor", pass, ""}}},
 		{"the vault was switched to access policies", func(w *tenant) {
@@ -297,6 +303,7 @@ func TestTheProbesOfAnOwnerLoseNothing(t *testing.T) {
 	for _, r := range w.cloud.Requests()[since:] {
 		switch {
 		case r.Method == "GET", r.Plane == "login" && r.Method == "POST":
+		case r.Method == "POST" && strings.HasPrefix(r.URL, "/providers/Microsoft.ResourceGraph/resources?"): // a question
 		case r.Method == "DELETE" && r.Object == w.who && harmless.MatchString(r.URL) && r.Status == http.StatusNoContent:
 			deletes++
 		default:

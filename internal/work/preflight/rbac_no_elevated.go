@@ -13,7 +13,7 @@ import (
 func noElevated() Check {
 	return Check{
 		ID: "rbac_no_elevated", Category: finding.RBAC, Name: "No elevated roles", Severity: finding.Critical, Required: true,
-		Question: "does any role that reaches the identity let it gain rights that it was not given?",
+		Question: "does any role that reaches the identity, in the subscriptions that spec and record touch and above them, let it gain rights that it was not given?",
 		Remedy:   "remove the assignment, or take the identity out of the group: an agent that can grant itself roles can do everything",
 		Decide: func(_ context.Context, a *Ask) Verdict {
 			h, all, err := a.judged()
@@ -35,7 +35,7 @@ func noElevated() Check {
 			case open != nil:
 				return failed(open)
 			}
-			return pass("none of %d role assignments is elevated by what its role does, in all of %s and above", len(all), places(h.Readable))
+			return pass("none of %d role assignments is elevated by what its role does, in all of %s and above; of the rest of the tenant tells rbac_elsewhere", len(all), places(h.Readable))
 		},
 	}
 }

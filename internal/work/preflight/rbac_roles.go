@@ -39,7 +39,7 @@ func holdsAll(idle string, which func(role.Grant) bool) func(context.Context, *A
 		if err != nil {
 			return failed(err)
 		}
-		var there, gone []string
+		var there, gone, narrow []string
 		var unseen error
 		for _, g := range wanted {
 			switch p := agent.Presence(h.Holdings, g); p.Standing {
@@ -47,11 +47,18 @@ func holdsAll(idle string, which func(role.Grant) bool) func(context.Context, *A
 				there = append(there, g.Role+": "+p.Detail)
 			case agent.Missing:
 				gone = append(gone, g.Role+": "+p.Detail)
+				for _, as := range h.Assignments {
+					if as.Condition != "" && as.Grant().Key() == g.Key() && strings.EqualFold(as.PrincipalID, h.PrincipalID) {
+						narrow = append(narrow, as.ID)
+					}
+				}
 			default:
 				unseen = missing("rbac_assignments_list", "%s on %s: %s", g.Role, role.Short(g.Scope), p.Detail)
 			}
 		}
 		switch {
+		case len(narrow) > 0: // Azure refuses a second assignment of the role to the identity at the scope
+			return fail("%s", strings.Join(gone, "; ")).instead("leastkey roles fix cannot assign a role beside one under a condition: first remove the condition, or the assignment (az role assignment delete --ids " + strings.Join(narrow, " ") + "); then leastkey roles fix " + a.Agent.Name)
 		case len(gone) > 0:
 			return fail("%s", strings.Join(gone, "; ")).instead("leastkey roles fix " + a.Agent.Name)
 		case unseen != nil:

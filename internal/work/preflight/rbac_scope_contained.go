@@ -13,7 +13,7 @@ import (
 func scopeContained() Check {
 	return Check{
 		ID: "rbac_scope_contained", Category: finding.RBAC, Name: "Roles only within the spec's scopes", Severity: finding.High, Required: true,
-		Question: "does every role assignment that reaches the identity lie within the scopes that the spec names?",
+		Question: "does every role assignment that reaches the identity, in the subscriptions that spec and record touch and above them, lie within the scopes that the spec names?",
 		Remedy:   "remove the assignments outside: leastkey apply removes the identity's own; of a group's, take the identity out of the group",
 		Decide: func(_ context.Context, a *Ask) Verdict {
 			h, err := a.holdings()
@@ -41,7 +41,7 @@ func scopeContained() Check {
 			case len(h.Assignments) == 0:
 				return skip("no role assignment reaches the identity, so none has a scope to judge")
 			}
-			return pass("all %d role assignments lie within %s; looked at: all of %s and above", len(h.Assignments), places(scopes), places(h.Readable))
+			return pass("all %d role assignments lie within %s; looked at: all of %s and above; of the rest tells rbac_elsewhere", len(h.Assignments), places(scopes), places(h.Readable))
 		},
 	}
 }

@@ -14,7 +14,7 @@ import (
 func subscriptionLevel() Check {
 	return Check{
 		ID: "rbac_subscription", Category: finding.RBAC, Name: "No escalation at subscription level", Severity: finding.Critical, Required: true,
-		Question: "does a role at a subscription or above it let the identity gain rights that it was not given?",
+		Question: "does a role at a subscription that spec and record touch, or above it, let the identity gain rights that it was not given?",
 		Remedy:   "remove the assignment at the subscription, management group or root",
 		Decide: func(_ context.Context, a *Ask) Verdict {
 			h, all, err := a.judged()
@@ -45,9 +45,9 @@ func subscriptionLevel() Check {
 			case open != nil:
 				return failed(open)
 			case len(harmless) > 0:
-				return pass("no escalation by what reaches whole subscriptions: %s", strings.Join(harmless, "; "))
+				return pass("no escalation by what reaches the whole of subscription %s: %s; of others tells rbac_elsewhere", strings.Join(h.subscriptions, ", "), strings.Join(harmless, "; "))
 			}
-			return pass("nothing reaches the whole of subscription %s", strings.Join(h.subscriptions, ", "))
+			return pass("nothing reaches the whole of subscription %s; of other subscriptions, and of management groups that hold none of these, tells rbac_elsewhere", strings.Join(h.subscriptions, ", "))
 		},
 	}
 }

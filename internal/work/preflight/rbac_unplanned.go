@@ -15,7 +15,7 @@ import (
 func unplannedRoles() Check {
 	return Check{
 		ID: "rbac_unplanned", Category: finding.RBAC, Name: "No unplanned roles", Severity: finding.High, Required: true,
-		Question: "does the identity hold a role that neither spec nor record know of?",
+		Question: "does the identity hold, in the subscriptions that spec and record touch or above them, a role that neither spec nor record know of?",
 		Remedy:   "if it is meant, put it into the spec; if not, leastkey apply removes the identity's own; of a group's, take the identity out of the group",
 		Decide: func(_ context.Context, a *Ask) Verdict {
 			h, err := a.holdings()
@@ -35,7 +35,7 @@ func unplannedRoles() Check {
 			case open != nil:
 				return failed(open)
 			}
-			return pass("all %d role assignments are the spec's or recorded", len(h.Assignments))
+			return pass("all %d role assignments are the spec's or recorded; looked at: all of %s and above; of the rest tells rbac_elsewhere", len(h.Assignments), places(h.Readable))
 		},
 	}
 }

@@ -11,17 +11,19 @@ import (
 )
 
 const (
-	ownerID    = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
-	vaultAdmin = "00482a5a-887f-4fb3-b363-3b7fe8e74483" // Key Vault Administrator
-	vaultRead  = "21090545-7ca7-4776-b22c-e363652d74d2" // Key Vault Reader
-	customRole = "33333333-0000-4000-8000-000000000001"
-	peopleID   = "44444444-0000-4000-8000-000000000001"
+	ownerID       = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+	contributorID = "b24988ac-6180-42a0-ab88-20f7382dd24c"
+	vaultAdmin    = "00482a5a-887f-4fb3-b363-3b7fe8e74483" // Key Vault Administrator
+	vaultRead     = "21090545-7ca7-4776-b22c-e363652d74d2" // Key Vault Reader
+	customRole    = "33333333-0000-4000-8000-000000000001"
+	peopleID      = "44444444-0000-4000-8000-000000000001"
 
 	wholeSub   = "/subscriptions/" + subscription
 	botGroup   = wholeSub + "/resourceGroups/polyclaw-rg"
 	otherGroup = wholeSub + "/resourceGroups/other-rg"
 	botVault   = botGroup + "/providers/Microsoft.KeyVault/vaults/kv-bot"
 	otherSub   = "/subscriptions/22222222-0000-4000-8000-000000000002"
+	sibling    = "/providers/Microsoft.Management/managementGroups/sibling"
 	platform   = "/providers/Microsoft.Management/managementGroups/platform"
 )
 
@@ -70,6 +72,15 @@ func listing(roles ...agent.RoleAt) func(*fake) {
 
 func forgotten(f *fake) { f.subject.Record.Assignments = nil }
 func unheld(f *fake)    { f.held = nil }
+func inPeople(f *fake)  { f.memberships.Groups = []agent.Group{{ID: peopleID, Name: "Bot people"}} }
+
+// tenantHolds is an assignment that only Azure Resource Graph shows.
+func tenantHolds(id, scope, to string) func(*fake) {
+	return func(f *fake) { f.tenant = append(f.tenant, assigned(grantOf(id, scope), to)) }
+}
+
+func grantOf(id, scope string) role.Grant { return role.Grant{RoleID: id, Scope: scope} }
+
 func byIdentity(f *fake) {
 	f.subject.Agent.Kind = agent.ManagedIdentity
 }
@@ -214,6 +225,22 @@ func rbacWorlds() []world {
 		{"rbac_subscription", "of one of two subscriptions nothing can be read", finding.Skip, both(blindAt(otherSub), blindAt(otherSub+"/resourceGroups/old"), recorded(readerID, otherSub+"/resourceGroups/old", true)), list, ""},
 		{"rbac_subscription", "the subscription cannot be read as a whole, but what reaches its group can", finding.Pass, blindAt(wholeSub), none, ""},
 		{"rbac_subscription", "the list cannot be read", finding.Skip, without("Assignments"), list, ""},
+
+		{"rbac_elsewhere", "nothing is held elsewhere", finding.Pass, nil, none, "1 subscriptions and 0 management groups, and not the tenant's root"},
+		{"rbac_elsewhere", "the root management group is shown", finding.Pass, func(f *fake) { f.shown = []string{tenantID} }, none, "1 management groups; it shows nothing"},
+		{"rbac_elsewhere", "Owner of a management group that holds none of the spec's subscriptions", finding.Fail, tenantHolds(ownerID, sibling, principalID), none, "Owner on management group sibling"},
+		{"rbac_elsewhere", "Reader of another subscription", finding.Fail, tenantHolds(readerID, otherSub, principalID), none, "Reader on subscription"},
+		{"rbac_elsewhere", "Reader of another subscription by a group", finding.Fail, both(tenantHolds(readerID, otherSub, peopleID), inPeople), none, "through group Bot people"},
+		{"rbac_elsewhere", "a group that the identity is not in", finding.Pass, tenantHolds(readerID, otherSub, peopleID), none, ""},
+		{"rbac_elsewhere", "one in the subscription that the list does not have is gone", finding.Pass, tenantHolds(ownerID, otherGroup, principalID), none, ""},
+		{"rbac_elsewhere", "one in the subscription that could be listed only in parts", finding.Fail, both(tenantHolds(ownerID, otherGroup, principalID), blindAt(wholeSub)), none, "group other-rg"},
+		{"rbac_elsewhere", "Owner above the subscription is told by others", finding.Pass, holding(ownerID, platform), none, ""},
+		{"rbac_elsewhere", "the groups cannot be read", finding.Skip, without("Memberships"), "identity_directory_roles", ""},
+		{"rbac_elsewhere", "the groups cannot be read, and it holds something itself", finding.Fail, both(without("Memberships"), tenantHolds(readerID, otherSub, principalID)), none, ""},
+		{"rbac_elsewhere", "it cannot be read", finding.Unknown, without("AssignedAnywhere"), none, "403"},
+		{"rbac_elsewhere", "how far it reaches cannot be read", finding.Unknown, without("Visible"), none, "403"},
+		{"rbac_elsewhere", "the list cannot be read", finding.Skip, without("Assignments"), list, ""},
+		{"rbac_elsewhere", "nobody is signed in", finding.Skip, signedOut, "azure_logged_in", ""},
 
 		{"rbac_vault_mode", "the vault goes by role assignments", finding.Pass, nil, none, ""},
 		{"rbac_vault_mode", "the vault goes by access policies", finding.Fail, func(f *fake) { f.vault.RBAC = false }, none, "access policies"},
