@@ -123,6 +123,9 @@ func (w *worker) one(ctx context.Context, d api.DueWork, before retry) retry {
 	case err == nil && job.Problem.Code == string(fault.Conflict):
 		return retry{} // somebody was faster, or the world has changed: the next look says
 	}
+	if fault.Is(err, fault.Busy) || (err == nil && job.Problem.Code == string(fault.Busy)) { // the agent is being changed: nothing has failed, so the wait does not grow
+		before = retry{}
+	}
 	if err == nil {
 		log.Warn("due work failed", "job", job.ID, "error", job.Problem.Detail, "hint", job.Problem.Hint)
 	} else {

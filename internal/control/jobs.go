@@ -15,12 +15,13 @@ import (
 type Work = func(ctx context.Context, events func(api.Event)) (result any, err error)
 
 // Jobs runs long work apart from who asked for it. A client that goes away does not end a job; whoever asks for the same work on the same
-// agent joins the one that runs; other work on that agent has to wait for its end. Safe for use from several goroutines.
+// agent joins the one that runs; another change of that agent has to wait for its end. Work that only reads runs beside a change: whoever may
+// look must not be able to keep a revoke waiting. Safe for use from several goroutines.
 type Jobs struct {
 	mu      sync.Mutex
 	byID    map[string]*task
 	order   []string          // oldest first
-	running map[string]string // agent → id
+	running map[slot]string   // → id
 	ended   sync.WaitGroup
 	closing bool
 	ctx     context.Context // of all jobs
@@ -33,7 +34,20 @@ const keptJobs = 200
 // NewJobs makes the desk.
 func NewJobs() *Jobs {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Jobs{byID: map[string]*task{}, running: map[string]string{}, ctx: ctx, stop: stop}
+	return &Jobs{byID: map[string]*task{}, running: map[slot]string{}, ctx: ctx, stop: stop}
+}
+
+// slot is what one job has at a time: the changes of an agent, or one kind of reading it.
+type slot struct{ agent, reads string }
+
+// readVerb is the work that changes nothing.
+const readVerb = "preflight"
+
+func slotOf(agentName, verb string) slot {
+	if verb == readVerb {
+		return slot{agentName, verb}
+	}
+	return slot{agent: agentName}
 }
 
 type task struct {
@@ -42,15 +56,16 @@ type task struct {
 	more   chan struct{} // closed and made anew with each event
 }
 
-// Start begins the work, or joins the running one of the same verb and agent. fault.Busy: the agent has other work. fault.Unavailable: the
-// server ends.
+// Start begins the work, or joins the running one of the same verb and agent. fault.Busy: the agent is being changed otherwise.
+// fault.Unavailable: the server ends.
 func (j *Jobs) Start(agentName, verb, actor string, do Work) (job api.Job, joined bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closing {
 		return api.Job{}, false, fault.New(fault.Unavailable, "the server is ending", "ask again once it is back")
 	}
-	if id, busy := j.running[agentName]; busy {
+	at := slotOf(agentName, verb)
+	if id, busy := j.running[at]; busy {
 		t := j.byID[id]
 		if t.job.Verb == verb {
 			return t.job, true, nil
@@ -58,7 +73,7 @@ func (j *Jobs) Start(agentName, verb, actor string, do Work) (job api.Job, joine
 		return t.job, false, fault.New(fault.Busy, "agent "+agentName+" is busy: "+t.job.Verb+", started by "+t.job.Actor, "wait for job "+id)
 	}
 	t := &task{job: api.Job{ID: newID(), Agent: agentName, Verb: verb, Actor: actor, Started: time.Now().UTC(), Status: api.JobRunning}, more: make(chan struct{})}
-	j.byID[t.job.ID], j.running[agentName] = t, t.job.ID
+	j.byID[t.job.ID], j.running[at] = t, t.job.ID
 	j.order = append(j.order, t.job.ID)
 	j.forget()
 	j.ended.Go(func() { j.run(t, do) })
@@ -88,7 +103,7 @@ func (j *Jobs) run(t *task, do Work) {
 		p := api.ProblemOf(err)
 		t.job.Status, t.job.Problem = api.JobFailed, &p
 	}
-	delete(j.running, t.job.Agent)
+	delete(j.running, slotOf(t.job.Agent, t.job.Verb))
 	done := t.job
 	j.mu.Unlock()
 	j.tell(t, api.JobEvent{Done: &done})

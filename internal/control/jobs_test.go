@@ -75,6 +75,40 @@ func TestJobsJoinTheSameAndRefuseOtherWork(t *testing.T) {
 	})
 }
 
+func TestReadingDoesNotKeepAChangeWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		jobs := control.NewJobs()
+		work, let := held(nil, nil)
+		look, _, err := jobs.Start("a", "preflight", "viewer", work)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, joined, err := jobs.Start("a", "preflight", "bob", work); err != nil || !joined || again.ID != look.ID {
+			t.Errorf("a second preflight: joined %v, %v", joined, err)
+		}
+		change, letChange := held(nil, nil)
+		revoke, joined, err := jobs.Start("a", "revoke", "ann", change)
+		if err != nil || joined {
+			t.Fatalf("a revoke beside a preflight: joined %v, %v", joined, err)
+		}
+		if _, _, err := jobs.Start("a", "rotate", "ann", change); !fault.Is(err, fault.Busy) {
+			t.Errorf("two changes at once: %v", err)
+		}
+		let()
+		if _, err := jobs.Wait(t.Context(), look.ID); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := jobs.Start("a", "rotate", "ann", change); !fault.Is(err, fault.Busy) {
+			t.Errorf("the end of the preflight has freed the change's place: %v", err)
+		}
+		letChange()
+		if done, err := jobs.Wait(t.Context(), revoke.ID); err != nil || done.Status != api.JobDone {
+			t.Errorf("%+v %v", done, err)
+		}
+		jobs.Close(t.Context())
+	})
+}
+
 func TestAJobOutlivesWhoFollowsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jobs := control.NewJobs()
