@@ -376,7 +376,11 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 	}
 	digest := plan.Digest()
 	if (pinned != nil && pinned.Digest() != digest) || !c.req.Pinned(digest) {
-		err := fault.New(fault.Conflict, "the world no longer matches the approved plan: now it would be "+api.ShortDigest(digest), "look at it again: "+c.lookAgain())
+		was := "the world no longer matches the approved plan"
+		if pinned == nil { // the digits alone do not say what they are of
+			was += ", or that was another command's"
+		}
+		err := fault.New(fault.Conflict, was+": now it would be "+api.ShortDigest(digest), "look at it again: "+c.req.Verb.Shows(c.agent.Name))
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, digest, err)
 	}
 	if c.req.Only != "" {

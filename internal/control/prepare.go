@@ -135,14 +135,3 @@ func (c *change) adopts(plan agent.Plan) *agent.Application {
 	}
 	return c.seen.Application
 }
-
-// lookAgain is the command that shows the plan as it is now.
-func (c *change) lookAgain() string {
-	if c.req.Verb == agent.Migrate {
-		return "leastkey migrate " + c.agent.Name + " --prepare --dry-run"
-	}
-	if c.req.Verb == agent.FixRoles {
-		return "leastkey roles list " + c.agent.Name
-	}
-	return "leastkey plan " + c.agent.Name
-}

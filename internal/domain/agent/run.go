@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/finding"
@@ -39,6 +40,23 @@ func (v Verb) Article() string {
 		return "an apply"
 	}
 	return "a " + string(v)
+}
+
+// Shows is what a person types to see the verb's plan of an agent with its digest, and to change nothing.
+func (v Verb) Shows(name string) string {
+	switch {
+	case name == "@provisioner":
+		return "leastkey provisioner " + string(v) + " --dry-run"
+	case v == Migrate:
+		return strings.TrimSpace("leastkey migrate "+name) + " --prepare --dry-run"
+	case v == FixRoles:
+		return strings.TrimSpace("leastkey roles list " + name)
+	case v == Revoke:
+		return strings.TrimSpace("leastkey plan "+name) + " --revoke"
+	case v == Rotate: // which is asked for on a terminal, and refused elsewhere, after the plan was shown
+		return strings.TrimSpace("leastkey rotate "+name) + " without --digest and --yes"
+	}
+	return strings.TrimSpace("leastkey plan " + name)
 }
 
 // RunStatus is how a run stands.

@@ -57,7 +57,7 @@ func (o applyOptions) check() error {
 	case o.file != "" && (o.beside || len(o.foreign) > 0):
 		return usage("make another plan with leastkey plan --out", "--create-beside and --remove-foreign do not go with a plan file")
 	}
-	return checkPin(o.digest)
+	return checkPin(o.digest, agent.Apply.Shows(o.agent))
 }
 
 func (c *command) runApply(ctx context.Context, o applyOptions) error {

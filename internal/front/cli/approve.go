@@ -34,7 +34,7 @@ func (a *approval) approve(ans api.PlanAnswer) (bool, error) {
 func (a *approval) decide(ans api.PlanAnswer) (bool, error) {
 	if r := (api.ApplyRequest{Digest: a.pin}); !r.Pinned(ans.Digest) {
 		return false, fault.New(fault.Conflict, "the plan is now "+api.ShortDigest(ans.Digest)+", not "+api.ShortDigest(a.pin)+" as approved",
-			"look at it again with leastkey plan; nothing was changed")
+			"nothing was changed; look at it again: "+ans.Plan.Verb.Shows(ans.Plan.Agent))
 	}
 	consent := ans.Consent()
 	if consent == api.NoConsent {
@@ -121,11 +121,11 @@ func (c *command) confirm(ctx context.Context, question string) (bool, error) {
 	return false, nil
 }
 
-// checkPin refuses a pin that could fit by accident.
-func checkPin(pin string) error {
+// checkPin refuses a pin that could fit by accident. shows is the command that shows the digest.
+func checkPin(pin, shows string) error {
 	hex := strings.Trim(strings.ToLower(pin), "0123456789abcdef") == ""
 	if pin != "" && (!hex || len(pin) < api.LeastDigits || len(pin) > 64) {
-		return usage("leastkey plan shows it", "--digest wants %d to 64 hex digits of the plan's digest", api.LeastDigits)
+		return usage(shows+" shows it", "--digest wants %d to 64 hex digits of the plan's digest", api.LeastDigits)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (c *command) runMigrate(ctx context.Context, o migrateOptions) error {
 		return usage("add --prepare: it registers and proves the certificate, and removes nothing",
 			"a running container still logs in with the secret, so migrate cannot remove it: that comes with the broker, in a later version")
 	}
-	if err := checkPin(o.digest); err != nil {
+	if err := checkPin(o.digest, agent.Migrate.Shows(o.agent)); err != nil {
 		return err
 	}
 	req := api.ApplyRequest{PlanRequest: api.PlanRequest{Agent: o.agent, Verb: agent.Migrate, EnvFile: o.envFile}, Digest: o.digest, DryRun: o.dryRun}

@@ -218,7 +218,7 @@ not paste it.`,
 
 // runProvisioner shows the plan and, unless it is a dry run, carries it out.
 func (c *command) runProvisioner(ctx context.Context, o provisionerOptions) error {
-	if err := checkPin(o.req.Digest); err != nil {
+	if err := checkPin(o.req.Digest, o.req.Verb.Shows(provisioner.Name)); err != nil {
 		return err
 	}
 	var err error

@@ -53,7 +53,7 @@ func (c *command) runRevoke(ctx context.Context, o revokeOptions) error {
 	case o.every && o.digest != "":
 		return usage("revoke the agents one by one", "--digest pins the plan of one agent and does not go with --all")
 	}
-	if err := checkPin(o.digest); err != nil {
+	if err := checkPin(o.digest, agent.Revoke.Shows(o.agent)); err != nil {
 		return err
 	}
 	if !o.yes && o.digest == "" && !c.streams.Terminal {

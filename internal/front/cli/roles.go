@@ -172,7 +172,7 @@ assigned stays and is named. It may be interrupted at any time and run again.`,
 		Example: "  leastkey roles fix polyclaw-runtime\n  leastkey roles fix polyclaw-runtime --digest 0123456789abcdef",
 		Args:    atMostOne,
 		RunE: c.run(func(ctx context.Context, args []string) error {
-			if err := checkPin(digest); err != nil {
+			if err := checkPin(digest, agent.FixRoles.Shows(first(args))); err != nil {
 				return err
 			}
 			req := api.ApplyRequest{PlanRequest: api.PlanRequest{Agent: first(args), Verb: agent.FixRoles}, Digest: digest}

@@ -70,7 +70,8 @@ func TestRolesFixNeedsApprovalAndTellsWhatItDid(t *testing.T) {
 	want(t, r, api.ExitDone, []string{"1 step is done"}, []string{"Carry this plan out?"}, "roles", "fix")
 	r = repairing(t)
 	want(t, r, api.ExitDone, []string{"1 step is done"}, nil, "roles", "fix", "--digest", r.door.plan.Digest())
-	want(t, repairing(t), api.ExitUsage, nil, []string{"--digest wants"}, "roles", "fix", "--digest", "abc")
+	want(t, repairing(t), api.ExitUsage, nil, []string{"--digest wants", "hint: leastkey roles list shows it"}, "roles", "fix", "--digest", "abc")
+	want(t, repairing(t), api.ExitFailed, nil, []string{"look at it again: leastkey roles list bot"}, "roles", "fix", "--digest", strings.Repeat("ab", 8))
 	r = repairing(t)
 	r.door.report.Changed, r.door.report.Steps = false, nil
 	r.door.report.Findings = []finding.Finding{{ID: "assignment-unread", Question: "q", Outcome: finding.Unknown, Detail: "nobody could read it"}}

@@ -64,7 +64,7 @@ func (o rotateOptions) check() error {
 	case o.overlap < 0 && o.overlap != specOverlap:
 		return usage("", "--overlap is a duration of 0s or more")
 	}
-	return checkPin(o.digest)
+	return checkPin(o.digest, agent.Rotate.Shows(o.agent))
 }
 
 func (c *command) runRotate(ctx context.Context, o rotateOptions) error {
