@@ -29,7 +29,7 @@ type preflightHost struct {
 func (h preflightHost) path(path string) string { return envFile{h.p.base}.Path(path) }
 
 func fileOf(f statefile.Facts) preflight.File {
-	return preflight.File{Path: f.Path, Exists: f.Exists, Folder: f.Folder, Mode: f.Mode, UID: f.UID, Size: f.Size, Names: f.Names, SHA256: f.SHA256, Link: f.Link}
+	return preflight.File{Path: f.Path, Exists: f.Exists, Folder: f.Folder, Mode: f.Mode, UID: f.UID, Size: f.Size, Names: f.Names, SHA256: f.SHA256, Link: f.Link, ID: f.ID}
 }
 
 // Look implements [preflight.Host].
@@ -39,9 +39,19 @@ func (h preflightHost) Look(_ context.Context, path string) (preflight.File, err
 }
 
 // Env implements [preflight.Host].
-func (h preflightHost) Env(_ context.Context, path string) (preflight.File, map[string]secret.Value, error) {
-	f, set, err := statefile.Environment(h.path(path))
-	return fileOf(f), set, err
+func (h preflightHost) Env(_ context.Context, path string) (preflight.File, map[string]secret.Value, []secret.Find, error) {
+	f, set, finds, err := statefile.Environment(h.path(path))
+	return fileOf(f), set, finds, err
+}
+
+// Way implements [preflight.Host].
+func (h preflightHost) Way(_ context.Context, path string) ([]preflight.File, error) {
+	way, err := statefile.Way(h.path(path))
+	var all []preflight.File
+	for _, f := range way {
+		all = append(all, fileOf(f))
+	}
+	return all, err
 }
 
 // Kept implements [preflight.Host]. A file that is gone by the time it is looked at was one of ours that had its day, such as a database's

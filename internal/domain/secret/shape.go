@@ -3,7 +3,6 @@ package secret
 import (
 	"bytes"
 	"regexp"
-	"strings"
 )
 
 // VaultPrefix begins a value that names a secret of the agent's vault instead of being one ("@kv:bot-app-password"), as Polyclaw writes it.
@@ -26,31 +25,19 @@ var vaultName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
 
 // Assignment tells in a few words what kind of secret a key of an environment file, or of a state file, is given; "" if it looks like none.
 // The words hold nothing of the value. A reference to a vault is no secret. A value is told by its shape, where its maker gives it one,
-// and otherwise by what its key says: somebody who calls a thing a password means one.
-func Assignment(key string, v Value) (kind string) {
+// and otherwise by what its key says: somebody who calls a thing a password means one. A base64 key may begin with a slash, so what looks
+// like a path is one only where exists says so; nil means that nothing does.
+func Assignment(key string, v Value, exists func(path string) bool) (kind string) {
 	if _, is := Reference(v); is || v.Empty() {
 		return ""
 	}
 	_ = v.Use(func(b []byte) error { // the function returns nil
-		kind = shape(b)
-		if kind == "" && !harmless(b) {
-			kind = called(key)
+		if kind = shape(b); kind == "" {
+			kind = called(key, b, exists)
 		}
 		return nil
 	})
 	return kind
-}
-
-// Line is the first line, from 1, of a text that holds something of a secret's shape, whatever it is assigned to, and what it is; 0 if
-// there is none.
-func Line(text []byte) (line int, kind string) {
-	for each := range bytes.Lines(text) {
-		line++
-		if kind = shape(each); kind != "" {
-			return line, kind
-		}
-	}
-	return 0, ""
 }
 
 // Marked is what a text of any kind, a database's pages among them, holds of a secret that its maker has given an unmistakable mark; "" if
@@ -80,11 +67,16 @@ var knownShapes = [...]struct {
 	{"a shared access signature", "", regexp.MustCompile(`(?i)[?&;]sig=[A-Za-z0-9%+/=]{20}`)},
 	{"a client secret of Entra ID", "Q~", regexp.MustCompile(`(?:^|[^A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}(?:$|[^A-Za-z0-9_~.-])`)},
 	{"a token", "eyJ", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*`)},
-	{"an address with its password", "", regexp.MustCompile(`[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]{3,}@`)},
+	{"a private key", "", regexp.MustCompile(`\b(?:MII[A-Za-z0-9+/]{3}IBA[zDA]|MIACAQMw|MIG[A-Za-z0-9+/]AgEAM|MHcCAQEE|MC[4-9]CAQAw|LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0Eg|BFQyB|BFTkNS|BPUEVO))[A-Za-z0-9+/]`)},
+	{"an address with its password", "", regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]*://[^/\s:@]*:(?:[^/\s@]+|[^/\s@]*[^/\s@0-9][^\s@]*/[^\s@]*)@`)},
+	{"an address with its password", "", regexp.MustCompile(`(?i)://\S*[?&;](?:password|passwd|pwd|pass|secret|client_?secret)=[^&\s]`)},
+	{"an address with its key", "", regexp.MustCompile(`(?i)://\S*[?&;](?:api_?-?key|subscription-key|access_?token|token|key|code)=[^&\s$<]{16}`)},
+	{"a connection string with its password", "", regexp.MustCompile(`(?i)(?:;[ \t]*(?:password|pwd)[ \t]*=[ \t]*[^;\s]|^(?:password|pwd)=[^;\s]+;[^=]+=)`)},
 	{"an API key", "", regexp.MustCompile(`\b(?:sk-[A-Za-z0-9_-]{20}|xox[abprs]-[A-Za-z0-9-]{10}|AIza[0-9A-Za-z_-]{35})`)},
 }
 
 func shape(b []byte) string {
+	b = held.ReplaceAll(b, nil)
 	for _, s := range knownShapes {
 		if s.is.Match(b) {
 			return s.kind
@@ -93,50 +85,5 @@ func shape(b []byte) string {
 	return ""
 }
 
-// plain is what a key that says token or secret may be given without its being one: a number, a switch, a path, a word that a person reads.
-var plain = regexp.MustCompile(`^(?:[0-9.,]{1,12}|(?i:true|false|yes|no|on|off|none|null|disabled|enabled|required|optional)|/[\w./-]+|\./[\w./-]+|\$\{?[A-Za-z_]\w*\}?|<[^>]*>|\*+|\[secret\])$`)
-
-func harmless(b []byte) bool { return plain.Match(b) }
-
-// calls are the last words of the names that secrets are given.
-func calls() []struct{ end, kind string } {
-	return []struct{ end, kind string }{
-		{"CONNECTION_STRING", "a connection string"}, {"CONN_STRING", "a connection string"}, {"CONNECTIONSTRING", "a connection string"},
-		{"PASSWORD", "a password"}, {"PASSWD", "a password"}, {"PASSPHRASE", "a passphrase"}, {"PWD", "a password"},
-		{"SECRET", "a secret"}, {"SECRET_VALUE", "a secret"}, {"CLIENT_SECRET", "a client secret"},
-		{"TOKEN", "a token"}, {"PAT", "a token"}, {"BEARER", "a token"},
-		{"API_KEY", "an API key"}, {"APIKEY", "an API key"}, {"ACCESS_KEY", "an access key"}, {"ACCOUNT_KEY", "an access key"},
-		{"SECRET_KEY", "a secret key"}, {"PRIVATE_KEY", "a private key"}, {"SHARED_KEY", "a shared key"}, {"SAS", "a shared access signature"},
-		{"CREDENTIAL", "a credential"}, {"CREDENTIALS", "a credential"},
-	}
-}
-
-// called is what the key says of its value: its last words, as AWS_SECRET_ACCESS_KEY, botAppPassword and admin-token are read. PWD alone
-// is where a shell stands.
-func called(key string) string {
-	name := words(key)
-	if name == "PWD" || name == "OLDPWD" {
-		return ""
-	}
-	for _, c := range calls() {
-		if name == c.end || strings.HasSuffix(name, "_"+c.end) {
-			return c.kind
-		}
-	}
-	return ""
-}
-
-// words is the key in capitals with underscores between its words.
-func words(key string) string {
-	var b strings.Builder
-	for i, r := range key {
-		switch {
-		case r == '-' || r == '.' || r == ' ':
-			r = '_'
-		case 'A' <= r && r <= 'Z' && i > 0 && 'a' <= key[i-1] && key[i-1] <= 'z':
-			b.WriteByte('_')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToUpper(b.String())
-}
+// held is where a text leaves the place of its password to a variable or a reader: "postgres://u:${DB_PASSWORD}@h".
+var held = regexp.MustCompile(`\$\{[A-Za-z_]\w*\}|\$[A-Z_][A-Z0-9_]*|<[^>\s]*>|\*{3,}`)

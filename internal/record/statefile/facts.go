@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/secret"
@@ -26,6 +27,7 @@ type Facts struct {
 	Size   int64
 	Names  uint64 // hard links; of a folder 1
 	SHA256 string // hex, of an environment file that was read
+	ID     string // of the file or folder itself, by whatever path; "" where the system has none
 }
 
 // Look tells the facts; those of what a link leads to. What is not there has Exists false and no error: a link to nowhere too.
@@ -63,6 +65,7 @@ func factsOf(path string) (Facts, fs.FileInfo, error) {
 		return f, nil, unavailable("look at "+abs, err)
 	}
 	f.Exists, f.Folder, f.Size, f.UID, f.Names, f.Mode = true, info.IsDir(), info.Size(), uid(info), 1, info.Mode().Perm()
+	f.ID = sameness(info)
 	if info.Mode()&fs.ModeSticky != 0 {
 		f.Mode |= 0o1000
 	}
@@ -72,24 +75,25 @@ func factsOf(path string) (Facts, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// Environment reads an environment file with its facts. Values are what a reader gets: without quotes, and not expanded. fault.Refused for
-// what is no file.
-func Environment(path string) (Facts, map[string]secret.Value, error) {
+// Environment reads an environment file with its facts. Values are what a reader gets: without quotes, and not expanded. The finds are
+// everything in the bytes of the file that gives a secret or a reference to one, whether a reader gets it or not: see [secret.Scan].
+// fault.Refused for what is no file.
+func Environment(path string) (Facts, map[string]secret.Value, []secret.Find, error) {
 	f, info, err := factsOf(path)
 	if err != nil || !f.Exists {
-		return f, nil, err
+		return f, nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return f, nil, fault.New(fault.Refused, f.Path+" is not a regular file", "name a file")
+		return f, nil, nil, fault.New(fault.Refused, f.Path+" is not a regular file", "name a file")
 	}
 	have, err := read(cmp.Or(f.Link, f.Path))
 	if err != nil {
-		return f, nil, err
+		return f, nil, nil, err
 	}
 	defer clear(have.content)
 	e, err := have.env(f.Path)
 	if err != nil {
-		return f, nil, err
+		return f, nil, nil, err
 	}
 	f.Size, f.SHA256 = int64(len(have.content)), digest(have.content)
 	set := map[string]secret.Value{}
@@ -97,7 +101,44 @@ func Environment(path string) (Facts, map[string]secret.Value, error) {
 		v, _ := e.Get(key)
 		set[key] = secret.New([]byte(v))
 	}
-	return f, set, nil
+	return f, set, e.finds(func(p string) bool { return thereFrom(filepath.Dir(f.Path), p) }), nil
+}
+
+// thereFrom tells whether a path, which may be relative to a folder, leads to something.
+func thereFrom(dir, path string) bool {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// finds are those of every assignment, not of the last one of each key only, and of every line by itself. What a line of one assignment
+// holds beside it is a part of the same value.
+func (e Env) finds(exists func(path string) bool) (all []secret.Find) {
+	number := 1
+	for _, l := range e.lines {
+		text := l.text()
+		told := false
+		if l.key != "" {
+			if f, ok := secret.Judge(l.key, secret.New([]byte(unquote(l.value))), exists); ok {
+				f.Line, told = number, f.Kind != ""
+				all = append(all, f)
+			}
+		}
+		many := strings.Count(strings.TrimSuffix(text, "\n"), "\n") > 0
+		for _, f := range secret.Scan([]byte(text), exists) {
+			if told && (!many || f.Key == "") {
+				continue
+			}
+			f.Line += number - 1
+			if !slices.ContainsFunc(all, func(o secret.Find) bool { o.Line = f.Line; return o == f }) {
+				all = append(all, f)
+			}
+		}
+		number += strings.Count(text, "\n")
+	}
+	return all
 }
 
 // Given is a key that is given what looks like a secret.
@@ -124,7 +165,7 @@ func GivenIn(path string) ([]Given, error) {
 func collect(key string, v any, all *[]Given) {
 	switch v := v.(type) {
 	case string:
-		if kind := secret.Assignment(key, secret.New([]byte(v))); kind != "" {
+		if kind := secret.Assignment(key, secret.New([]byte(v)), func(p string) bool { return thereFrom("/", p) }); kind != "" {
 			*all = append(*all, Given{key, kind})
 		}
 	case map[string]any:

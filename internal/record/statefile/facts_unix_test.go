@@ -63,7 +63,7 @@ func TestTheFactsOfAFile(t *testing.T) {
 func TestAnEnvironmentFileIsReadWithItsFacts(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, filepath.Join(dir, ".env"), "A='x y'\nexport B=z\nA=last\n", 0o600)
-	f, set, err := Environment(file)
+	f, set, _, err := Environment(file)
 	if err != nil || !f.Exists || len(set) != 2 || f.SHA256 == "" {
 		t.Fatalf("%+v %v %v", f, set, err)
 	}
@@ -75,15 +75,47 @@ func TestAnEnvironmentFileIsReadWithItsFacts(t *testing.T) {
 			return nil
 		})
 	}
-	if f, set, err := Environment(filepath.Join(dir, "none")); err != nil || f.Exists || set != nil {
+	if f, set, _, err := Environment(filepath.Join(dir, "none")); err != nil || f.Exists || set != nil {
 		t.Errorf("%+v %v %v", f, set, err)
 	}
-	if _, _, err := Environment(dir); !fault.Is(err, fault.Refused) {
+	if _, _, _, err := Environment(dir); !fault.Is(err, fault.Refused) {
 		t.Error(err)
 	}
 	broken := write(t, filepath.Join(dir, "broken"), "PASSWORD='hunter22\n", 0o600)
-	if _, _, err := Environment(broken); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "hunter") {
+	if _, _, _, err := Environment(broken); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "hunter") {
 		t.Error(err)
+	}
+}
+
+// No byte of the file is left out because a reader would not get it.
+func TestEverySecretOfAnEnvironmentFileIsFound(t *testing.T) {
+	const planted = "hunter22hunter22"
+	at := filepath.Join(t.TempDir(), ".env")
+	for content, want := range map[string]string{
+		"DB_PASSWORD=" + planted + "\nDB_PASSWORD=\n":        "DB_PASSWORD (a password)",
+		"# DB_PASSWORD=" + planted + "\n":                    "DB_PASSWORD (a password)",
+		"set DB_PASSWORD=" + planted + "\n":                  "DB_PASSWORD (a password)",
+		"DB_PASSWORD+=" + planted + "\n":                     "DB_PASSWORD (a password)",
+		"DB_PASSWORD: " + planted + "\n":                     "DB_PASSWORD (a password)",
+		"NOTE='one\nDB_PASSWORD=" + planted + "\n'\n":        "DB_PASSWORD (a password)",
+		"\n\n# -----BEGIN PRIVATE" + " KEY-----\n":           "line 3 (a private key)",
+		"NOTE=\"-----BEGIN PRIVATE" + " KEY-----\nMII\n\"\n": "NOTE (a private key)",
+		"DB_PASSWORD=" + at + "\n":                           "",
+		"DB_PASSWORD=/k3yAbcd/EFGH0123\n":                    "DB_PASSWORD (a password)",
+		"azure_Client_Secret = \"" + planted + "\"":          "azure_Client_Secret (a secret)",
+		"A=@kv:x\nA=1\n":                                     "A",
+	} {
+		_, _, finds, err := Environment(write(t, at, content, 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range finds {
+			got = append(got, f.String())
+		}
+		if s := strings.Join(got, ", "); s != want {
+			t.Errorf("%q: %q, want %q", content, s, want)
+		}
 	}
 }
 
@@ -115,5 +147,56 @@ func TestAMarkedSecretIsFoundWhereverItLies(t *testing.T) {
 	clean := write(t, filepath.Join(dir, "clean"), strings.Repeat("x", 2*piece), 0o600)
 	if kind, err := MarkedIn(clean); err != nil || kind != "" {
 		t.Errorf("%q %v", kind, err)
+	}
+}
+
+// Each hop of a chain of links is told, with the folders that it lies in, and so is every folder above.
+func TestTheWayToAFile(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"a/b", "open"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := write(t, filepath.Join(root, "a/b/real.env"), "", 0o600)
+	for at, to := range map[string]string{"a/b/.env": "../../open/hop", "open/hop": filepath.Join(root, "l", "real.env"), "l": "a/./b", "round": "round"} {
+		if err := os.Symlink(to, filepath.Join(root, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(path string) (names []string) {
+		way, err := Way(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range way {
+			if rest, below := strings.CutPrefix(f.Path, root); below {
+				names = append(names, rest)
+			}
+			if f.UID < 0 || f.Link == "" && !f.Folder {
+				t.Errorf("%+v", f)
+			}
+		}
+		return names
+	}
+	if got := told(file); !slices.Equal(got, []string{"", "/a", "/a/b"}) {
+		t.Error(got)
+	}
+	if got := told(filepath.Join(root, "a/b/.env")); !slices.Equal(got, []string{"", "/a", "/a/b", "/a/b/.env", "/open", "/open/hop", "/l"}) {
+		t.Error(got)
+	}
+	if got := told(filepath.Join(root, "a/none/x")); !slices.Equal(got, []string{"", "/a"}) {
+		t.Error(got)
+	}
+	if _, err := Way(filepath.Join(root, "round")); !fault.Is(err, fault.Refused) {
+		t.Error(err)
+	}
+	one, err1 := Look(filepath.Join(root, "l"))
+	other, err2 := Look(filepath.Join(root, "a/b"))
+	if err1 != nil || err2 != nil || one.ID == "" || one.ID != other.ID {
+		t.Errorf("%q %q %v %v", one.ID, other.ID, err1, err2)
 	}
 }

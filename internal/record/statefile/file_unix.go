@@ -4,6 +4,7 @@ package statefile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -29,6 +30,14 @@ func names(info fs.FileInfo) uint64 {
 		return 1
 	}
 	return uint64(st.Nlink)
+}
+
+// sameness is the file's device and number there.
+func sameness(info fs.FileInfo) string {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	}
+	return ""
 }
 
 // uid is the file's owner, -1 if the system does not say.

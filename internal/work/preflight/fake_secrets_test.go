@@ -16,8 +16,10 @@ import (
 type fakeSecrets struct {
 	files    map[string]File   // by absolute path; any other is not there
 	set      map[string]string // of the environment file
+	loose    string            // more lines of it, as the scanner reads them
 	given    []Given
 	marked   map[string]string // path → kind
+	hops     []File            // links on the way to the environment file, and their folders
 	me       Account
 	accounts map[int]Account
 	process  map[string]string // environment of this process
@@ -58,6 +60,9 @@ func (s *fakeSecrets) put(path string, f File) {
 	if f.UID == 0 {
 		f.UID = 1000
 	}
+	if f.ID == "" {
+		f.ID = path
+	}
 	s.files[path] = f
 }
 
@@ -80,12 +85,33 @@ func (f fakeHost) Look(ctx context.Context, path string) (File, error) {
 	return f.at(path), f.ask(ctx, "Look")
 }
 
-func (f fakeHost) Env(ctx context.Context, path string) (File, map[string]secret.Value, error) {
+func (f fakeHost) Env(ctx context.Context, path string) (File, map[string]secret.Value, []secret.Find, error) {
 	set := map[string]secret.Value{}
-	for k, v := range f.set {
-		set[k] = secret.New([]byte(v))
+	var finds []secret.Find
+	for _, k := range slices.Sorted(maps.Keys(f.set)) {
+		set[k] = secret.New([]byte(f.set[k]))
+		if find, ok := secret.Judge(k, set[k], nil); ok {
+			finds = append(finds, find)
+		}
 	}
-	return f.at(path), set, f.ask(ctx, "HostEnv")
+	return f.at(path), set, append(finds, secret.Scan([]byte(f.loose), nil)...), f.ask(ctx, "HostEnv")
+}
+
+// Way is the folders above, and a link of the last place with what it leads to.
+func (f fakeHost) Way(ctx context.Context, path string) (all []File, err error) {
+	at := f.at(path)
+	for dir := filepath.Dir(at.Path); ; dir = filepath.Dir(dir) {
+		if folder := f.at(dir); folder.Exists {
+			all = append(all, folder)
+		}
+		if dir == filepath.Dir(dir) {
+			slices.Reverse(all)
+			if at.Path == envAt {
+				all = append(all, f.hops...)
+			}
+			return all, f.ask(ctx, "Way "+at.Path)
+		}
+	}
 }
 
 func (f fakeHost) Kept(ctx context.Context) ([]File, error) {
@@ -129,5 +155,5 @@ func (f fakeSelf) SecretNames(ctx context.Context, where func() (string, error))
 
 // repeatedSecrets are methods that are asked once per file.
 func repeatedSecrets(method string) bool {
-	return strings.HasPrefix(method, "Look") || method == "Marked" || method == "Account"
+	return strings.HasPrefix(method, "Look") || strings.HasPrefix(method, "Way") || method == "Marked" || method == "Account"
 }

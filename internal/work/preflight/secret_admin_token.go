@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/finding"
@@ -14,12 +15,12 @@ func adminToken() Check {
 		Name: "No Admin Access for the Agent", Question: "can the agent not ask the admin server in its operator's name?",
 		Remedy: "take it out of the agent's environment file, and out of its vault; then make a new one",
 		Decide: inEnvironment(func(e agentEnv) Verdict {
-			var bad []string
-			for _, key := range []string{"ADMIN_SECRET", "ADMIN_TOKEN", "LEASTKEY_TOKEN", "LEASTKEY_ADMIN_TOKEN"} {
-				if e.has(key) {
-					bad = append(bad, key)
-				}
+			bad := e.refersTo(idAdmin)
+			for _, name := range []string{"ADMIN_SECRET", "ADMIN_TOKEN", "LEASTKEY_TOKEN", "LEASTKEY_ADMIN_TOKEN"} {
+				bad = append(bad, e.given(name)...)
 			}
+			slices.Sort(bad)
+			bad = slices.Compact(bad)
 			if len(bad) > 0 {
 				return fail("%s gives a value to %s", e.file.Path, strings.Join(bad, ", "))
 			}

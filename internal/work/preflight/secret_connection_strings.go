@@ -14,7 +14,7 @@ func connectionStrings() Check {
 		Decide: inEnvironment(func(e agentEnv) Verdict {
 			var keys []string
 			for key := range e.set {
-				if strings.HasSuffix(strings.ToUpper(key), "CONNECTION_STRING") && key != "ACS_CONNECTION_STRING" {
+				if strings.HasSuffix(strings.ToUpper(key), "CONNECTION_STRING") && !strings.EqualFold(key, "ACS_CONNECTION_STRING") {
 					keys = append(keys, key)
 				}
 			}

@@ -12,12 +12,12 @@ import (
 
 // envFileMode asks who else can read or exchange the file. The original wrote it 0644, where any account of the machine reads it (seen
 // 2026-02 in its volume). A link out of its folder, or a second name, means that somebody who never touches the file itself decides what
-// the agent reads; so does a folder in which others may write.
+// the agent reads; so does a folder above in which others may write.
 func envFileMode() Check {
 	return Check{
 		ID: idEnvMode, Category: finding.Secrets, Severity: finding.High, Required: true,
 		Name: "Environment File Is the Agent's Alone", Question: "can nobody but its owner read or exchange the agent's environment file?",
-		Remedy: "chmod 600 the file, give it to the account that runs leastkey, and keep it in a folder in which nobody else may write",
+		Remedy: "chmod 600 the file, give it to the account that runs leastkey, and keep it where nobody else may write in, or owns, any folder above it or any link to it",
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			e, err := get(a, &a.run.environment)
 			if err != nil {
@@ -34,22 +34,52 @@ func envFileMode() Check {
 			if err != nil {
 				return failed(err)
 			}
-			folder, err := a.run.p.Host.Look(ctx, filepath.Dir(f.Path))
+			way, err := a.run.p.Host.Way(ctx, f.Path)
 			if err != nil {
 				return failed(err)
 			}
-			wrong := envFaults(f, folder, []int{0, me.UID, a.Agent.Runtime.UID})
+			owners := []int{0, me.UID, a.Agent.Runtime.UID}
+			wrong := envFaults(f, owners)
+			astray, seen := onTheWay(way, owners)
+			wrong = append(wrong, astray...)
 			v := pass("%s: %s", f.Path, f)
 			if len(wrong) > 0 {
 				v = fail("%s %s", f.Path, strings.Join(wrong, "; it "))
 			}
-			v.Evidence = append(v.Evidence, folder.evidence(false))
+			v.Evidence = append(v.Evidence, seen...)
 			return v
 		},
 	}
 }
 
-func envFaults(f, folder File, owners []int) (wrong []string) {
+// onTheWay is what is wrong with the folders and links that lead to a file, as sshd judges those above its keys (sshd_config(5),
+// StrictModes): whoever may rename one of them puts another file in its place. In a folder with the sticky bit nobody renames what is
+// another's. The evidence is the nearest folder and whatever is wrong.
+func onTheWay(way []File, owners []int) (wrong []string, seen []finding.Evidence) {
+	const sticky = 0o1000
+	for i, f := range way {
+		bad := ""
+		switch kind := "folder"; {
+		case f.UID < 0:
+		case !slices.Contains(owners, f.UID):
+			if !f.Folder {
+				kind = "link"
+			}
+			bad = fmt.Sprintf("is reached by the %s %s of uid %d, who may exchange it", kind, f.Path, f.UID)
+		case f.Folder && f.Mode.Perm()&0o022 != 0 && uint32(f.Mode)&sticky == 0:
+			bad = fmt.Sprintf("is reached by the folder %s of mode %04o, in which others may exchange it", f.Path, f.Mode.Perm())
+		}
+		if bad != "" {
+			wrong = append(wrong, bad)
+		}
+		if bad != "" || i == len(way)-1 {
+			seen = append(seen, f.evidence(false))
+		}
+	}
+	return wrong, seen
+}
+
+func envFaults(f File, owners []int) (wrong []string) {
 	if f.open() {
 		wrong = append(wrong, fmt.Sprintf("has mode %04o, so that others than its owner may use it", f.Mode.Perm()))
 	}
@@ -61,10 +91,6 @@ func envFaults(f, folder File, owners []int) (wrong []string) {
 	}
 	if f.Names > 1 {
 		wrong = append(wrong, fmt.Sprintf("has %d names (hard links)", f.Names))
-	}
-	const sticky = 0o1000
-	if folder.UID >= 0 && folder.Mode.Perm()&0o022 != 0 && uint32(folder.Mode)&sticky == 0 {
-		wrong = append(wrong, fmt.Sprintf("lies in a folder of mode %04o, in which others may exchange it", folder.Mode.Perm()))
 	}
 	return wrong
 }

@@ -44,7 +44,11 @@ func homesApart() Check {
 			if err != nil {
 				return failed(err)
 			}
-			if bad := e.borrowed(me); bad != "" {
+			bad, err := a.borrowed(ctx, e, me)
+			switch {
+			case err != nil:
+				return failed(err)
+			case bad != "":
 				return fail("%s", bad)
 			}
 			return a.apart(ctx, me)
@@ -52,17 +56,48 @@ func homesApart() Check {
 	}
 }
 
-// borrowed is what the environment file takes from the operator; "" if nothing.
-func (e agentEnv) borrowed(me Account) (bad string) {
-	for key, own := range map[string]string{"HOME": me.Home, "AZURE_CONFIG_DIR": me.Azure} {
-		_ = e.set[key].Use(func(b []byte) error { // the function returns nil
-			if len(b) > 0 && own != "" && filepath.Clean(string(b)) == filepath.Clean(own) {
-				bad = fmt.Sprintf("%s sets %s to the operator's, %s", e.file.Path, key, own)
+// borrowed is what the environment file takes from the operator; "" if nothing. A path that a shell has to complete, or that depends on
+// where somebody stands, is whatever the one who starts the agent makes of it: the operator's, where the operator does.
+func (a *Ask) borrowed(ctx context.Context, e agentEnv, me Account) (bad string, err error) {
+	for _, own := range []struct{ name, below, path string }{{"HOME", "", me.Home}, {"AZURE_CONFIG_DIR", "", me.Azure}, {"HOME", ".azure", me.Azure}, {"USERPROFILE", "", me.Home}} {
+		for _, key := range e.given(own.name) {
+			var path string
+			_ = e.set[key].Use(func(b []byte) error { path = string(b); return nil }) // the function returns nil
+			if strings.ContainsAny(path, "$`%~") || !filepath.IsAbs(path) {
+				return fmt.Sprintf("%s sets %s to what depends on who reads it: write the agent's own folder out", e.file.Path, key), nil
 			}
-			return nil
-		})
+			if own.path == "" {
+				continue
+			}
+			same, err := a.same(ctx, filepath.Join(path, own.below), own.path)
+			switch {
+			case err != nil:
+				return "", err
+			case same:
+				return fmt.Sprintf("%s sets %s to the operator's, %s", e.file.Path, key, own.path), nil
+			}
+		}
 	}
-	return bad
+	return "", nil
+}
+
+// same tells whether two paths are one folder, by whatever links and mounts. One that the operator may not look at is not the operator's.
+func (a *Ask) same(ctx context.Context, path, own string) (bool, error) {
+	if filepath.Clean(path) == filepath.Clean(own) {
+		return true, nil
+	}
+	var both [2]File
+	for i, p := range []string{path, own} {
+		f, err := a.run.p.Host.Look(ctx, p)
+		switch {
+		case fault.Is(err, fault.Forbidden):
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		both[i] = f
+	}
+	return both[0].Exists && both[0].ID != "" && both[0].ID == both[1].ID, nil
 }
 
 func (a *Ask) apart(ctx context.Context, me Account) Verdict {
@@ -79,8 +114,20 @@ func (a *Ask) apart(ctx context.Context, me Account) Verdict {
 		return failed(err)
 	case !known:
 		return pass("uid %d is nobody on this machine, and the operator is uid %d", uid, me.UID)
-	case filepath.Clean(account.Home) == filepath.Clean(me.Home):
-		return fail("uid %d has the operator's home, %s", uid, me.Home)
+	}
+	for _, p := range [][2]string{{account.Home, me.Home}, {account.Azure, me.Azure}} {
+		if p[0] == "" || p[1] == "" {
+			continue
+		}
+		shared, err := a.same(ctx, p[0], p[1])
+		switch {
+		case err != nil:
+			return failed(err)
+		case shared && p[0] == account.Home:
+			return fail("uid %d has the operator's home, %s", uid, me.Home)
+		case shared:
+			return fail("uid %d has the operator's Azure CLI folder, %s", uid, me.Azure)
+		}
 	}
 	var sessions []string
 	for _, name := range sessionFiles() {

@@ -9,9 +9,18 @@ import (
 )
 
 // loginKeys are what SDKs and Polyclaw's runtime log in with, beside ids: each makes a copy of a file as good as the identity.
-// AZURE_CLIENT_CERTIFICATE_PATH names a private key in a file (Azure Identity, "EnvironmentCredential").
+// Sources: Azure Identity, "EnvironmentCredential"; Terraform, "azurerm: authenticating using a service principal with a client certificate",
+// which also takes the certificate with its key as text.
 func loginKeys() []string {
-	return []string{agent.LegacyPassword, "AZURE_CLIENT_SECRET", "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "PROVISIONER_CLIENT_SECRET", "ARM_CLIENT_SECRET"}
+	return []string{
+		agent.LegacyPassword, "AZURE_CLIENT_SECRET", "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_DATA",
+		"PROVISIONER_CLIENT_SECRET", "ARM_CLIENT_SECRET", "ARM_CLIENT_CERTIFICATE", "ARM_CLIENT_CERTIFICATE_PASSWORD",
+	}
+}
+
+// keyFiles name a private key in a file.
+func keyFiles() []string {
+	return []string{"AZURE_CLIENT_CERTIFICATE_PATH", "ARM_CLIENT_CERTIFICATE_PATH", "ARM_CLIENT_SECRET_FILE_PATH"}
 }
 
 // identityCreds is the reverse of the original's: it passed when the client id, the tenant and the password of the identity were all in the
@@ -32,19 +41,26 @@ func identityCreds() Check {
 }
 
 func credsIn(e agentEnv, name string) Verdict {
-	var bad []string
+	var bad, files []string
 	for _, key := range loginKeys() {
-		if e.has(key) {
-			bad = append(bad, key)
-		}
+		bad = append(bad, e.given(key)...)
 	}
 	if len(bad) > 0 {
 		return fail("%s gives a value to %s: whoever reads the file, or may read the vault, is the identity", e.file.Path, strings.Join(bad, ", ")).
 			instead("leastkey migrate " + name + " --prepare gives it a certificate; once nothing logs in with the password: leastkey migrate " + name)
 	}
-	if e.has("AZURE_CLIENT_CERTIFICATE_PATH") {
-		return fail("%s gives a value to AZURE_CLIENT_CERTIFICATE_PATH: a private key in a file", e.file.Path).
+	if v, bad := e.inClear(idCreds); bad { // what a reader does not get, in a comment or given anew later
+		return v.instead("take it out of the file, comments too; a secret that has been on a disk is not one any more: leastkey migrate " + name)
+	}
+	for _, key := range keyFiles() {
+		files = append(files, e.given(key)...)
+	}
+	if len(files) > 0 {
+		return fail("%s gives a value to %s: a private key in a file", e.file.Path, strings.Join(files, ", ")).
 			instead("keep the key in a keystore and let the agent ask the managed-identity endpoint: leastkey exec " + name)
+	}
+	if refs := e.refersTo(idCreds); len(refs) > 0 {
+		return fail("%s refers to a secret by %s: whoever may read the vault is the identity", e.file.Path, strings.Join(refs, ", "))
 	}
 	var ids []string
 	for _, key := range []string{agent.LegacyAppID, "AZURE_CLIENT_ID", "ACA_MI_CLIENT_ID"} {

@@ -2,6 +2,8 @@ package preflight
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
@@ -19,10 +21,13 @@ func noGitHub() Check {
 				if v, bad := e.inClear(idGitHub); bad {
 					return v
 				}
-				for _, key := range []string{"GITHUB_TOKEN", "GH_TOKEN", "COPILOT_GITHUB_TOKEN", "GITHUB_PAT"} {
-					if e.has(key) {
-						return fail("%s gives a value to %s, which the agent can resolve", e.file.Path, key)
-					}
+				keys := e.refersTo(idGitHub)
+				for _, name := range []string{"GITHUB_TOKEN", "GH_TOKEN", "COPILOT_GITHUB_TOKEN", "GITHUB_PAT", "GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN"} {
+					keys = append(keys, e.given(name)...)
+				}
+				if len(keys) > 0 {
+					slices.Sort(keys)
+					return fail("%s gives a value to %s, which the agent can resolve", e.file.Path, strings.Join(slices.Compact(keys), ", "))
 				}
 				return pass("%s has none", e.file.Path)
 			})(ctx, a)

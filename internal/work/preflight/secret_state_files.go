@@ -31,6 +31,19 @@ func stateFiles() Check {
 				return failed(err)
 			}
 			v := a.modes(append(kept, state), me)
+			for _, f := range kept {
+				if filepath.Base(f.Path) != recordName {
+					continue
+				}
+				way, err := a.run.p.Host.Way(ctx, f.Path)
+				if err != nil {
+					return failed(err)
+				}
+				if astray, seen := onTheWay(way, []int{0, me.UID}); len(astray) > 0 && v.Outcome != finding.Fail {
+					v.Outcome, v.Detail, v.Evidence = finding.Fail, f.Path+" "+strings.Join(astray, "; it "), append(v.Evidence, seen...)
+					v.Remedy = "keep the record where nobody else may write in, or owns, any folder above it"
+				}
+			}
 			inside, err := a.within(ctx, kept, state)
 			switch {
 			case err != nil:
@@ -43,6 +56,9 @@ func stateFiles() Check {
 		},
 	}
 }
+
+// recordName is the database; what SQLite keeps beside it begins so too.
+const recordName = "leastkey.db"
 
 // modes judges each by itself. A folder that others may list but not change shows the names of what is in it and no more.
 func (a *Ask) modes(all []File, me Account) Verdict {
@@ -84,7 +100,7 @@ func (a *Ask) modes(all []File, me Account) Verdict {
 // within is what looks like a secret in the record or in the state file; "" if nothing does.
 func (a *Ask) within(ctx context.Context, kept []File, state File) (string, error) {
 	for _, f := range kept {
-		if name := filepath.Base(f.Path); f.Folder || !strings.HasPrefix(name, "leastkey.db") {
+		if name := filepath.Base(f.Path); f.Folder || !strings.HasPrefix(name, recordName) {
 			continue
 		}
 		kind, err := a.run.p.Host.Marked(ctx, f.Path)

@@ -20,8 +20,11 @@ import (
 type Host interface {
 	// Look tells the facts of a file or folder, of what a link leads to where it is one.
 	Look(ctx context.Context, path string) (File, error)
-	// Env reads an environment file. Values are what a reader gets, without quotes.
-	Env(ctx context.Context, path string) (File, map[string]secret.Value, error)
+	// Way are the folders and links that lead to a path, from the root, each link's own way with it, and not what the path is itself.
+	Way(ctx context.Context, path string) ([]File, error)
+	// Env reads an environment file. Values are what a reader gets, without quotes; the finds are everything in it that gives a secret or
+	// a reference to one, whether a reader gets it or not.
+	Env(ctx context.Context, path string) (File, map[string]secret.Value, []secret.Find, error)
 	// Kept are the folder of the record and everything in it.
 	Kept(ctx context.Context) ([]File, error)
 	// Given are the keys of a state file whose values look like secrets; Marked is what any file holds of a secret with a mark, "" if nothing.
@@ -44,6 +47,7 @@ type File struct {
 	Names  uint64 // hard links
 	SHA256 string // hex, of an environment file
 	Link   string // where the path leads if it is a link, absolute
+	ID     string // the same for two paths that are one file or folder; "" where the system does not say
 }
 
 // open tells whether anybody but the owner may do anything with it.
@@ -97,9 +101,9 @@ type agentEnv struct {
 	found []told
 }
 
-// told is a secret in clear with the check that tells of it, so that each is told once.
+// told is a find with the check that tells of it, so that each is told once.
 type told struct {
-	Given
+	secret.Find
 	by string
 }
 
@@ -151,18 +155,26 @@ func secretsChecks() []Check {
 func envPath(s Subject) string { return cmp.Or(s.Record.EnvFile, s.Agent.EnvFile) }
 
 func readEnvironment(ctx context.Context, a *Ask) (agentEnv, error) {
-	file, set, err := a.run.p.Host.Env(ctx, envPath(a.Subject))
+	file, set, finds, err := a.run.p.Host.Env(ctx, envPath(a.Subject))
 	if err != nil {
 		return agentEnv{}, err
 	}
 	e := agentEnv{file: file, set: set}
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if kind := secret.Assignment(key, set[key]); kind != "" {
-			e.found = append(e.found, told{Given{key, kind}, tells(key, kind)})
+	for _, f := range finds {
+		if t := (told{f, tells(f)}); !slices.ContainsFunc(e.found, t.says) {
+			e.found = append(e.found, t)
 		}
 	}
-	a.used = append(a.used, file.evidence(len(e.found) == 0))
+	a.used = append(a.used, file.evidence(!slices.ContainsFunc(e.found, told.clear)))
 	return e, nil
+}
+
+// clear tells whether the secret itself lies there, and no reference to one.
+func (t told) clear() bool { return t.Kind != "" }
+
+// says tells whether another find would be told in the same words.
+func (t told) says(o told) bool {
+	return t.by == o.by && t.clear() == o.clear() && t.Reference == o.Reference && t.Key == o.Key && (t.Key != "" || t.Line == o.Line)
 }
 
 func readMe(ctx context.Context, a *Ask) (Account, error) {
@@ -174,46 +186,79 @@ func readMe(ctx context.Context, a *Ask) (Account, error) {
 	return me, nil
 }
 
-// tells is the check that tells of a secret which is given to that key.
-func tells(key, kind string) string {
-	switch name := strings.ToUpper(key); {
+// tells is the check that tells of a find. Programs read the names of variables in capitals, libraries in any case, and Windows knows no
+// difference, so no spelling of a name is another one. What no other check claims is that of the file's content.
+func tells(f secret.Find) string {
+	name := secret.Words(f.Key)
+	bare := strings.ReplaceAll(name, "_", "")
+	begins := func(all ...string) bool {
+		return slices.ContainsFunc(all, func(p string) bool { return strings.HasPrefix(name, p) })
+	}
+	switch kind := f.Kind; {
 	case slices.Contains(loginKeys(), name):
 		return idCreds
-	case strings.HasPrefix(name, "BOT_"), strings.HasPrefix(name, "MICROSOFTAPP"):
-		return idBot
-	case strings.HasPrefix(name, "ADMIN_"), strings.HasPrefix(name, "LEASTKEY_"):
-		return idAdmin
-	case strings.HasPrefix(name, "GITHUB_"), strings.HasPrefix(name, "GH_"), strings.HasPrefix(name, "COPILOT_"), kind == "a GitHub token":
+	case begins("GITHUB_", "GH_", "COPILOT_"), strings.Contains(bare, "GITHUB"), strings.Contains(bare, "COPILOT"), kind == "a GitHub token", strings.Contains(name, "_GH_TOKEN"), ofReference(f, "github"):
 		return idGitHub
+	case begins("BOT_", "MICROSOFT_APP", "MICROSOFTAPP"):
+		return idBot
+	case begins("ADMIN_", "LEASTKEY_"), strings.Contains(bare, "ADMINSECRET"), strings.Contains(bare, "ADMINTOKEN"), ofReference(f, "adminsecret"), ofReference(f, "admintoken"):
+		return idAdmin
 	case strings.Contains(name, "CALLBACK"):
 		return idCallback
 	case name == "ACS_CONNECTION_STRING":
 		return idACS
-	case strings.HasPrefix(name, "AZURE_OPENAI_"), strings.HasPrefix(name, "OPENAI_"):
+	case begins("AZURE_OPENAI_", "OPENAI_"):
 		return idOpenAI
-	case strings.Contains(kind, "connection string"), kind == "an account key", kind == "a shared access signature", kind == "an address with its password":
+	case strings.Contains(kind, "connection string"), kind == "an account key", kind == "a shared access signature", kind == "an address with its password", kind == "an address with its key":
 		return idStrings
 	}
 	return idEnvContent
 }
 
+// ofReference tells whether the vault's secret that a find names is called so: the key may be called otherwise.
+func ofReference(f secret.Find, called string) bool {
+	return strings.Contains(strings.ToLower(strings.ReplaceAll(f.Reference, "-", "")), called)
+}
+
 // clear are the secrets that the check tells of.
 func (e agentEnv) clear(check string) (all []string) {
 	for _, t := range e.found {
-		if t.by == check {
+		if t.by == check && t.clear() {
 			all = append(all, t.String())
 		}
 	}
 	return all
 }
 
+// refersTo are the keys that stand for a secret of the vault of which the check tells, whatever a reader gets of them.
+func (e agentEnv) refersTo(check string) (keys []string) {
+	for _, t := range e.found {
+		if t.by == check && !t.clear() {
+			keys = append(keys, t.Key)
+		}
+	}
+	return keys
+}
+
+// given are the keys of that name, in whatever case the file spells it, that are given anything.
+func (e agentEnv) given(name string) (keys []string) {
+	for _, key := range slices.Sorted(maps.Keys(e.set)) {
+		if strings.EqualFold(key, name) && !e.set[key].Empty() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // has tells whether the key is given anything.
-func (e agentEnv) has(key string) bool { return !e.set[key].Empty() }
+func (e agentEnv) has(name string) bool { return len(e.given(name)) > 0 }
 
 // refers tells whether the key names a secret of the vault.
-func (e agentEnv) refers(key string) bool {
-	_, ok := secret.Reference(e.set[key])
-	return ok
+func (e agentEnv) refers(name string) bool {
+	return slices.ContainsFunc(e.given(name), func(key string) bool {
+		_, ok := secret.Reference(e.set[key])
+		return ok
+	})
 }
 
 // inEnvironment asks the agent's environment file. Without one there is nothing in it; that it is missed is another check's to tell.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -14,6 +15,9 @@ import (
 
 // setting gives a key of the environment file a value.
 func setting(key, value string) func(*fake) { return func(f *fake) { f.set[key] = value } }
+
+// line adds one that no reader takes for an assignment, or that a later one takes back.
+func line(text string) func(*fake) { return func(f *fake) { f.loose += text + "\n" } }
 
 // unset takes keys out of it.
 func unset(keys ...string) func(*fake) {
@@ -73,14 +77,23 @@ func secretsWorlds() []world {
 		{idEnvMode, "it has a second name", finding.Fail, file(envAt, func(f *File) { f.Names = 2 }), "", "2 names"},
 		{idEnvMode, "others may write in its folder", finding.Fail, file("/srv/bot", mode(0o777)), "", "mode 0777"},
 		{idEnvMode, "others may write in its folder but not take away what is not theirs", finding.Pass, file("/srv/bot", mode(0o1777)), "", ""},
+		{idEnvMode, "somebody else owns its folder", finding.Fail, file("/srv/bot", func(f *File) { f.UID = 4711 }), "", "/srv/bot of uid 4711"},
+		{idEnvMode, "the agent owns its folder", finding.Pass, both(asUID(10002), file("/srv/bot", func(f *File) { f.UID = 10002 })), "", ""},
+		{idEnvMode, "others may write in a folder further up", finding.Fail, func(f *fake) { f.put("/srv", File{Folder: true, Mode: 0o777}) }, "", "/srv of mode 0777"},
+		{idEnvMode, "it is a link by way of a folder in which others may write", finding.Fail, func(f *fake) {
+			f.hops = []File{{Path: "/pub", Exists: true, Folder: true, Mode: 0o777, UID: 1000}, {Path: "/pub/hop", Exists: true, UID: 1000, Link: "/srv/bot/real.env"}}
+		}, "", "/pub of mode 0777"},
+		{idEnvMode, "it is a link by way of somebody else's", finding.Fail, func(f *fake) { f.hops = []File{{Path: "/tmp/hop", Exists: true, UID: 4711, Link: "/srv/bot/real.env"}} }, "", "link /tmp/hop of uid 4711"},
 		{idEnvMode, "there is none", finding.Skip, noEnvironment, "", "no environment file"},
 		{idEnvMode, "the system has no modes", finding.Skip, windows, "", "access lists"},
-		{idEnvMode, "its folder cannot be looked at", finding.Unknown, without("Look /srv/bot"), "", ""},
+		{idEnvMode, "its folder cannot be looked at", finding.Unknown, without("Way " + envAt), "", ""},
 		unread(idEnvMode, ""),
 
 		{idEnvContent, "it holds ids and references", finding.Pass, nil, "", ""},
 		{idEnvContent, "a password stands in it", finding.Fail, setting("DB_PASSWORD", loose), "", "DB_PASSWORD (a password)"},
 		{idEnvContent, "a private key stands in it", finding.Fail, setting("NOTE", "-----BEGIN PRIVATE KEY-----"), "", "NOTE (a private key)"},
+		{idEnvContent, "a password stands in a comment", finding.Fail, line("# DB_PASSWORD=" + loose), "", "DB_PASSWORD (a password)"},
+		{idEnvContent, "a private key stands in no assignment", finding.Fail, line("-----BEGIN PRIVATE KEY-----"), "", "line 1 (a private key)"},
 		{idEnvContent, "what another check tells of is not told twice", finding.Pass, setting("BOT_APP_PASSWORD", loose), "", ""},
 		unread(idEnvContent, idEnvMode),
 
@@ -88,6 +101,12 @@ func secretsWorlds() []world {
 		{idCreds, "the password of Polyclaw's runtime", finding.Fail, setting(agent.LegacyPassword, loose), "", agent.LegacyPassword},
 		{idCreds, "a reference to that password", finding.Fail, setting(agent.LegacyPassword, "@kv:runtime-sp-password"), "", agent.LegacyPassword},
 		{idCreds, "a client secret for the SDKs", finding.Fail, setting("AZURE_CLIENT_SECRET", loose), "", "AZURE_CLIENT_SECRET"},
+		{idCreds, "a client secret for the SDKs, in small letters", finding.Fail, setting("azure_client_secret", loose), "", "azure_client_secret"},
+		{idCreds, "a client secret for the SDKs, given anew as nothing", finding.Fail, both(setting("AZURE_CLIENT_SECRET", ""), line("Azure_Client_Secret="+loose)), "", "Azure_Client_Secret"},
+		{idCreds, "a client secret in a comment", finding.Fail, line("# AZURE_CLIENT_SECRET=" + loose), "", "AZURE_CLIENT_SECRET"},
+		{idCreds, "a reference that is given anew later", finding.Fail, line("set AZURE_CLIENT_SECRET=@kv:x"), "", "AZURE_CLIENT_SECRET"},
+		{idCreds, "a certificate with its key as text", finding.Fail, setting("ARM_CLIENT_CERTIFICATE", "MIIJ"), "", "ARM_CLIENT_CERTIFICATE"},
+		{idCreds, "a certificate with its key in a file, for Terraform", finding.Fail, setting("arm_client_certificate_path", "/srv/bot/key.pfx"), "", "private key in a file"},
 		{idCreds, "a certificate with its key in a file", finding.Fail, setting("AZURE_CLIENT_CERTIFICATE_PATH", "/srv/bot/key.pem"), "", "private key in a file"},
 		{idCreds, "it names no identity", finding.Skip, unset("RUNTIME_SP_APP_ID", "AZURE_CLIENT_ID", "ACA_MI_CLIENT_ID"), "", ""},
 		unread(idCreds, idEnvMode),
@@ -96,6 +115,10 @@ func secretsWorlds() []world {
 		{idGitHub, "a token stands in the file", finding.Fail, setting("GITHUB_TOKEN", loose), "", "GITHUB_TOKEN"},
 		{idGitHub, "a token under another name", finding.Fail, setting("WHATEVER", "gh"+"p_"+strings.Repeat("a", 36)), "", "WHATEVER"},
 		{idGitHub, "a reference to a token", finding.Fail, setting("GITHUB_TOKEN", "@kv:github-token"), "", "can resolve"},
+		{idGitHub, "a reference in small letters", finding.Fail, setting("github_token", "@kv:x"), "", "github_token"},
+		{idGitHub, "a reference for a server of one's own", finding.Fail, setting("GITHUB_ENTERPRISE_TOKEN", "@kv:x"), "", "GITHUB_ENTERPRISE_TOKEN"},
+		{idGitHub, "a reference to a token under another name", finding.Fail, setting("WHATEVER", "@kv:github-token"), "", "WHATEVER"},
+		{idGitHub, "a token in a comment", finding.Fail, line("# GITHUB_TOKEN=" + loose), "", "GITHUB_TOKEN"},
 		{idGitHub, "the agent's account has a session", finding.Fail, both(asUID(10002), func(f *fake) { f.put("/home/bot/.config/gh/hosts.yml", File{Mode: 0o600}) }), "", "hosts.yml"},
 		{idGitHub, "the agent's account has none", finding.Pass, asUID(10002), "", ""},
 		{idGitHub, "the agent's account cannot be looked up", finding.Unknown, both(asUID(10002), without("Account")), "", ""},
@@ -120,6 +143,8 @@ func secretsWorlds() []world {
 		{idAdminToken, "the agent has none", finding.Pass, nil, "", ""},
 		{idAdminToken, "the agent has the admin secret", finding.Fail, setting("ADMIN_SECRET", loose), "", "ADMIN_SECRET"},
 		{idAdminToken, "the agent can resolve the admin secret", finding.Fail, setting("ADMIN_SECRET", "@kv:admin-secret"), "", "ADMIN_SECRET"},
+		{idAdminToken, "the agent can resolve it in small letters", finding.Fail, setting("admin_secret", "@kv:x"), "", "admin_secret"},
+		{idAdminToken, "the agent can resolve it under another name", finding.Fail, setting("WHATEVER", "@kv:admin-secret"), "", "WHATEVER"},
 		{idAdminToken, "the agent has an admin token", finding.Fail, setting("LEASTKEY_TOKEN", loose), "", "LEASTKEY_TOKEN"},
 		unread(idAdminToken, idEnvMode),
 
@@ -172,6 +197,15 @@ func homesWorlds() []world {
 		{idHomes, "somebody is logged in as it", finding.Fail, both(asUID(10002), func(f *fake) { f.put("/home/bot/.azure/msal_token_cache.json", File{Mode: 0o600}) }), "", "logged in"},
 		{idHomes, "its environment says the operator's home", finding.Fail, setting("HOME", homeAt), "", "HOME"},
 		{idHomes, "its environment says the operator's session", finding.Fail, setting("AZURE_CONFIG_DIR", homeAt+"/.azure"), "", "AZURE_CONFIG_DIR"},
+		{idHomes, "its environment says a link to the operator's home", finding.Fail, both(setting("HOME", "/srv/h"), func(f *fake) { f.put("/srv/h", File{ID: homeAt}) }), "", "HOME"},
+		{idHomes, "its environment says a home with a link to the operator's session", finding.Fail, both(setting("HOME", "/srv/h"), func(f *fake) { f.put("/srv/h/.azure", File{ID: homeAt + "/.azure"}) }), "", "HOME"},
+		{idHomes, "its environment says a session that a shell completes", finding.Fail, setting("AZURE_CONFIG_DIR", "$HOME/.azure"), "", "AZURE_CONFIG_DIR"},
+		{idHomes, "its environment says a session below whoever's home", finding.Fail, setting("azure_config_dir", "~/.azure"), "", "azure_config_dir"},
+		{idHomes, "its environment says a home of its own", finding.Pass, both(asUID(10002), setting("HOME", "/home/bot")), "", ""},
+		{idHomes, "the home that its environment says is closed to the operator", finding.Pass, both(asUID(10002), setting("HOME", "/home/bot"), without("Look /home/bot")), "", ""},
+		{idHomes, "the home that its environment says cannot be read", finding.Unknown, both(setting("HOME", "/home/bot"), failing("Look /home/bot", broken())), "", ""},
+		{idHomes, "its account's home is a link to the operator's", finding.Fail, both(asUID(10002), func(f *fake) { f.put("/home/bot", File{ID: homeAt}) }), "", "operator's home"},
+		{idHomes, "its account's session is a link to the operator's", finding.Fail, both(asUID(10002), func(f *fake) { f.put("/home/bot/.azure", File{ID: homeAt + "/.azure"}) }), "", "Azure CLI folder"},
 		{idHomes, "nothing says as whom it runs", finding.Skip, nil, "", "runtime.uid"},
 		{idHomes, "the system has no uids", finding.Skip, windows, "", "no uids"},
 		{idHomes, "nobody can say who this is", finding.Unknown, without("Me"), "", ""},
@@ -188,6 +222,9 @@ func homesWorlds() []world {
 		{idStateFiles, "the Provisioner's state file has its secret", finding.Fail, func(f *fake) { f.given = []Given{{"PROVISIONER_CLIENT_SECRET", "a secret"}} }, "", "PROVISIONER_CLIENT_SECRET (a secret)"},
 		{idStateFiles, "a key lies in the record", finding.Fail, func(f *fake) { f.marked[dbAt] = "a private key" }, "", "a private key"},
 		{idStateFiles, "there is no state file of the Provisioner's", finding.Pass, func(f *fake) { delete(f.files, stateAt) }, "", "2 files"},
+		{idStateFiles, "others may write in a folder above the record", finding.Fail, func(f *fake) { f.put("/home/op/.local", File{Folder: true, Mode: 0o777}) }, "", "/home/op/.local of mode 0777"},
+		{idStateFiles, "somebody else owns a folder above the record", finding.Fail, func(f *fake) { f.put("/home/op/.local", File{Folder: true, Mode: 0o755, UID: 4711}) }, "", "uid 4711"},
+		{idStateFiles, "the folders above the record cannot be looked at", finding.Unknown, without("Way " + dbAt), "", ""},
 		{idStateFiles, "the folder cannot be read", finding.Unknown, without("Kept"), "", ""},
 		{idStateFiles, "the record cannot be searched", finding.Unknown, without("Marked"), "", ""},
 		{idStateFiles, "the state file cannot be read", finding.Unknown, without("Given"), "", ""},
@@ -263,8 +300,8 @@ func TestNoFindingShowsAValue(t *testing.T) {
 // Every kind of secret is told of by exactly one check.
 func TestEachSecretIsToldOnce(t *testing.T) {
 	for _, key := range []string{"BOT_APP_PASSWORD", "GITHUB_TOKEN", "ACS_CALLBACK_TOKEN", "ACS_CONNECTION_STRING", "AZURE_OPENAI_API_KEY", "STORAGE_CONNECTION_STRING", "DB_PASSWORD", "AZURE_CLIENT_SECRET"} {
-		value := secret.New([]byte(loose))
-		by := tells(key, secret.Assignment(key, value))
+		find, _ := secret.Judge(key, secret.New([]byte(loose)), nil)
+		by := tells(find)
 		fresh := healthy(t)
 		fresh.set[key] = loose
 		var failing []string
@@ -277,4 +314,51 @@ func TestEachSecretIsToldOnce(t *testing.T) {
 			t.Errorf("%s is told by %v, want %s", key, failing, by)
 		}
 	}
+}
+
+// No find is lost between the checks: whatever it is, and however its key is spelled, the one that is to tell of it fails and names it.
+func TestNoFindIsLost(t *testing.T) {
+	f := healthy(t)
+	kinds := map[string]bool{}
+	for _, name := range append(loginKeys(), "GITHUB_TOKEN", "GH_TOKEN", "COPILOT_TOKEN", "MY_GITHUB_PAT", "BOT_APP_PASSWORD", "BOT_SECRET", "MicrosoftAppPassword", "ADMIN_SECRET", "ADMIN_PASSWORD", "LEASTKEY_TOKEN", "X_ADMIN_TOKEN",
+		"ACS_CALLBACK_TOKEN", "CALLBACK_SECRET", "ACS_CONNECTION_STRING", "acsConnectionString", "AZURE_OPENAI_KEY", "OPENAI_API_KEY", "STORAGE_CONNECTION_STRING", "STORAGE_KEY", "DB_PASS", "AZURE_SEARCH_ADMIN_KEY", "ARM_ACCESS_KEY", "NOTE", "") {
+		for _, key := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "_", "-")} {
+			for _, value := range []string{loose, "0123456789012", "/k3yAbcd/EFGH0123", "gh" + "p_" + strings.Repeat("a", 36), "postgres://u:" + loose + "@h/db", "AccountKey=" + loose + loose, "https://h/?token=" + loose, "https://h/?sig=" + loose + loose, "MIIJqQIBAzCC"} {
+				find, ok := secret.Judge(key, secret.New([]byte(value)), nil)
+				if !ok {
+					continue
+				}
+				find.Line = 7
+				e := agentEnv{file: File{Path: envAt, Exists: true}, set: map[string]secret.Value{}, found: []told{{find, tells(find)}}}
+				kinds[tells(find)] = true
+				for _, spelling := range []string{"set", "unset"} {
+					if spelling == "set" {
+						e.set[key] = secret.New([]byte(value))
+					} else {
+						delete(e.set, key)
+					}
+					if !f.tellsOf(t, e, key) {
+						t.Errorf("%s=%s (%s) is told by %s, which does not fail", key, value, spelling, tells(find))
+					}
+				}
+			}
+		}
+	}
+	if len(kinds) < 8 {
+		t.Errorf("only %d checks were to tell: %v", len(kinds), kinds)
+	}
+}
+
+// tellsOf asks the check that is to tell of a find, and is true where it fails and names the key.
+func (f *fake) tellsOf(t *testing.T, e agentEnv, key string) bool {
+	t.Helper()
+	r := newRun(t.Context(), f.preflight(), f.subject)
+	r.environment.read = func(context.Context, *Ask) (agentEnv, error) { return e, nil }
+	for _, c := range secretsChecks() {
+		if c.ID == e.found[0].by {
+			got := r.answer(t.Context(), c)
+			return got.Outcome == finding.Fail && strings.Contains(got.Detail, key)
+		}
+	}
+	return false
 }
