@@ -209,6 +209,9 @@ func (h *house) WriteSpec(ctx context.Context, actor string, c api.SpecChange) (
 	if err != nil {
 		return have, err
 	}
+	if err := checkEnvFile(h.file, c, have.Spec); err != nil {
+		return have, err
+	}
 	if !have.Writable {
 		have.Text = text
 		return have, fault.New(fault.Refused, name+" cannot be written here", "save the text yourself, and start leastkey serve -f with it")

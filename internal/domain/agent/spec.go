@@ -67,7 +67,7 @@ type Agent struct {
 	Kind         Kind              `json:"kind" yaml:"kind"`
 	Certificate  CertificatePolicy `json:"certificate" yaml:"certificate"`
 	Certificates []string          `json:"certificates,omitempty" yaml:"certificates"` // SHA-256, hex, of known ones of other machines
-	Owners       []string          `json:"owners,omitempty" yaml:"owners"`             // object ids, besides the operator who created it
+	Owners       []string          `json:"owners,omitempty" yaml:"owners"`             // object ids, besides the operator who created it; of a managed identity, who may hold a role on its resource
 	EnvFile      string            `json:"env_file,omitempty" yaml:"env_file"`         // as written; relative to the yaml's folder
 	Roles        Roles             `json:"roles" yaml:"roles"`
 	KeyVault     string            `json:"key_vault,omitempty" yaml:"key_vault"` // name or id
@@ -153,6 +153,9 @@ func (s Spec) resource(provider, kind, nameOrID string) string {
 	return role.ResourceScope(s.Subscription, s.ResourceGroup, provider, kind, nameOrID)
 }
 
+// DefaultEnvFile is the env_file of an agent that names none.
+const DefaultEnvFile = ".env"
+
 // Defaults fills what the yaml left out.
 func (s *Spec) Defaults() {
 	def(&s.Cloud, Local)
@@ -171,7 +174,7 @@ func (s *Spec) Defaults() {
 		def(&a.Kind, ServicePrincipal)
 		def(&a.Certificate.Days, 365)
 		def(&a.Certificate.RenewAt, 0.66)
-		def(&a.EnvFile, ".env")
+		def(&a.EnvFile, DefaultEnvFile)
 		if a.Roles.Set == "" && a.Roles.List == nil {
 			a.Roles.Set = "polyclaw"
 		}
