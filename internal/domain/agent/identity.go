@@ -28,9 +28,6 @@ func (v *validator) managed(field, name string, a *Agent) {
 	if len(a.Certificates) > 0 {
 		v.add(field+".certificates", "a managed identity has no certificate", "remove the field")
 	}
-	if len(a.Owners) > 0 {
-		v.add(field+".owners", "a managed identity has no owners: who may change it follows from the roles on its resource", "remove the field")
-	}
 }
 
 // kind is what the record is of. One from before kinds were recorded is of an application.

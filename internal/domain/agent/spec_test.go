@@ -177,10 +177,10 @@ func TestValidate(t *testing.T) {
 				a.Federated = append(a.Federated, agent.Federated{Issuer: "https://x", Subject: strings.Repeat("s", i+1), Audience: "a"})
 			}
 		}, bot + ".federated", "at most 20"},
-		"an access of the vault":        {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "user" }, "", ""},
-		"an access that is none":        {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "officier" }, bot + ".key_vault_access", "did you mean officer?"},
-		"an access without a vault":     {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess, a.KeyVault = "user", "" }, bot + ".key_vault_access", "no key_vault"},
-		"a managed identity with owner": {func(_ *agent.Spec, a *agent.Agent) { a.Kind, a.Owners = agent.ManagedIdentity, []string{other} }, bot + ".owners", "no owners"},
+		"an access of the vault":                           {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "user" }, "", ""},
+		"an access that is none":                           {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess = "officier" }, bot + ".key_vault_access", "did you mean officer?"},
+		"an access without a vault":                        {func(_ *agent.Spec, a *agent.Agent) { a.KeyVaultAccess, a.KeyVault = "user", "" }, bot + ".key_vault_access", "no key_vault"},
+		"a managed identity and who may hold a role on it": {func(_ *agent.Spec, a *agent.Agent) { a.Kind, a.Owners = agent.ManagedIdentity, []string{other} }, "", ""},
 		"a managed identity with a certificate": {func(_ *agent.Spec, a *agent.Agent) {
 			a.Kind, a.Certificates = agent.ManagedIdentity, []string{sum1}
 		}, bot + ".certificates", "no certificate"},

@@ -263,3 +263,27 @@ func TestEvidenceOfARun(t *testing.T) {
 		t.Errorf("%d requests, %d digests, %d tokens are in the evidence", requests, digests, tokens)
 	}
 }
+
+// A managed identity has no owners in the directory: roles on its resource, and the resources that have it, say who can be it.
+func TestWhoMayTakeAManagedIdentityOnTheLocalCloud(t *testing.T) {
+	const operator = "f1a07417-d97a-45cb-824c-7a7467783830" // Managed Identity Operator
+	w := provisionedAs(t, agent.ManagedIdentity)
+	all := w.preflight("local:admin")
+	w.said(all, "identity_configured", finding.Pass, "managed-identity")
+	w.said(all, "identity_takeover", finding.Warn, "on subscription")
+	w.said(all, "identity_attached", finding.Pass, "nowhere")
+	w.said(all, "identity_owners", finding.Skip, "identity_takeover")
+	w.said(all, "rbac_elsewhere", finding.Pass, "")
+
+	rec := w.record()
+	w.assign(operator, rec.ResourceID, w.user("nobody"), "User")
+	w.arm("PUT", w.group+"/providers/Microsoft.App/containerApps/strange?api-version=2024-03-01", map[string]any{"location": "eastus",
+		"identity": map[string]any{"type": "UserAssigned", "userAssignedIdentities": map[string]any{rec.ResourceID: map[string]any{}}}, "properties": map[string]any{}})
+	all = w.preflight("local:admin")
+	w.said(all, "identity_takeover", finding.Fail, "Managed Identity Operator on userAssignedIdentities")
+	w.said(all, "identity_attached", finding.Warn, "containerApps strange")
+
+	// The spec is changed behind the identity's back.
+	w.spec.Agents[bot].Kind = agent.ServicePrincipal
+	w.said(w.preflight("local:admin"), "identity_configured", finding.Fail, "the spec says service-principal")
+}

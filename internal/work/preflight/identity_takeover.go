@@ -16,8 +16,11 @@ import (
 // the second with the identity's name in between.
 func takingOver() []string {
 	const identity = "Microsoft.ManagedIdentity/userAssignedIdentities/"
-	return []string{identity + "federatedIdentityCredentials/write", identity + "assign/action", identity + "any/assign/action", "Microsoft.Authorization/roleAssignments/write"}
+	return []string{identity + "federatedIdentityCredentials/write", identity + "assign/action", identity + "any/assign/action"}
 }
+
+// granting is the right to give oneself one of those, which is a step further.
+const granting = "Microsoft.Authorization/roleAssignments/write"
 
 // takeover: a managed identity has no owners in the directory; who holds such a right on its resource is one. Those of subscription or
 // management group are somebody's decision about much more than this identity, and everybody has some. One that was given at the identity
@@ -25,8 +28,8 @@ func takingOver() []string {
 func takeover() Check {
 	return Check{
 		ID: "identity_takeover", Name: "Who May Take the Managed Identity", Severity: finding.Critical, Required: true,
-		Question: "does nobody hold a role on the managed identity or its group, beyond who created it, that lets them become it?",
-		Remedy:   "remove the assignment, or keep the identity in a group of its own",
+		Question: "does nobody hold a role on the managed identity or its group, beyond who created it and who is listed under owners, that lets them become it?",
+		Remedy:   "if it is meant, list the object id under owners; if not, remove the assignment; an identity in a group of its own has fewer",
 		Moot:     isManaged,
 		Decide: func(ctx context.Context, a *Ask) Verdict {
 			all, err := get(a, &a.run.takers)
@@ -36,14 +39,21 @@ func takeover() Check {
 			var direct, steps []string
 			above := map[string]int{}
 			for _, j := range all {
-				if j.err != nil || !lets(j.does) || contains([]string{a.Record.CreatedBy, a.Record.PrincipalID}, j.PrincipalID) {
+				at := slices.ContainsFunc(takingOver(), j.does.Allows)
+				switch {
+				case j.err != nil, !at && !j.does.Allows(granting):
+					continue
+				case contains(append([]string{a.Record.CreatedBy, a.Record.PrincipalID}, a.Agent.Owners...), j.PrincipalID):
 					continue
 				}
 				name := cmp.Or(j.does.Name, "role "+j.RoleID)
-				if s, err := role.ParseScope(j.Scope); err == nil && s.Group != "" {
+				if s, err := role.ParseScope(j.Scope); err == nil && s.Group != "" && at {
 					direct = append(direct, fmt.Sprintf("%s holds %s on %s", j.PrincipalID, name, role.Short(j.Scope)))
 					steps = append(steps, "az role assignment delete --ids "+j.ID)
 					continue
+				}
+				if !at {
+					name += ", which can give the right,"
 				}
 				above[name+" on "+role.Short(j.Scope)]++
 			}
@@ -56,21 +66,19 @@ func takeover() Check {
 			roles, open := undefined(all)
 			switch {
 			case len(direct) > 0 && len(inherited) > 0:
-				return fail("can become the identity: %s; moreover from above: %s", strings.Join(direct, "; "), strings.Join(inherited, "; ")).instead(strings.Join(steps, "; "))
+				return fail("can become the identity: %s; moreover by what was not given for it: %s", strings.Join(direct, "; "), strings.Join(inherited, "; ")).instead("if it is meant, list the object id under owners; if not: " + strings.Join(steps, "; "))
 			case len(direct) > 0:
-				return fail("can become the identity: %s", strings.Join(direct, "; ")).instead(strings.Join(steps, "; "))
+				return fail("can become the identity: %s", strings.Join(direct, "; ")).instead("if it is meant, list the object id under owners; if not: " + strings.Join(steps, "; "))
 			case open != nil:
 				return failed(fmt.Errorf("what %s allows could not be read: %w", strings.Join(roles, ", "), open))
 			case len(inherited) > 0:
-				return warn("can become the identity by what they hold above it: %s", strings.Join(inherited, "; ")).
+				return warn("can become the identity by roles that were not given for it: %s", strings.Join(inherited, "; ")).
 					instead("keep such roles few, and given for a time only; deny assignments and Privileged Identity Management are not looked at")
 			}
-			return pass("nobody but who created it, by %d role assignments at the identity and above", len(all))
+			return pass("nobody but who created it and who is listed under owners, by %d role assignments at the identity and above", len(all))
 		},
 	}
 }
-
-func lets(d role.Definition) bool { return slices.ContainsFunc(takingOver(), d.Allows) }
 
 func takersOf(ctx context.Context, a *Ask) ([]judged, error) {
 	held, err := a.run.p.Identities.AssignmentsAt(ctx, a.Record.ResourceID)

@@ -418,10 +418,12 @@ func identityWorlds() []world {
 		row("nobody", pass, asManaged, "", "nobody"),
 		row("an Owner of the subscription", warn, both(taken(ownerID, wholeSub, strangerID), taken(ownerID, wholeSub, principalID[:35]+"9")), "", "2 as Owner on subscription"),
 		row("a Reader of the identity", pass, taken(readerID, resourceID, strangerID), "", ""),
+		row("who is listed under owners", pass, both(taken(ownerID, resourceID, strangerID), func(f *fake) { f.subject.Agent.Owners = []string{strings.ToUpper(strangerID)} }), "", "owners"),
+		row("who may assign roles in the group", warn, taken("f58310d9-a9f6-439a-9e8d-f62e7b41a168", botGroup, strangerID), "", "which can give the right"),
 		row("who created it", pass, taken(ownerID, resourceID, operatorID), "", ""),
 		row("the identity itself is rbac_no_elevated's", pass, taken(ownerID, wholeSub, principalID), "", ""),
 		row("a stranger may attach it", fail, taken("f1a07417-d97a-45cb-824c-7a7467783830", resourceID, strangerID), "", strangerID+" holds Managed Identity Operator"),
-		row("a stranger may write its group", fail, both(taken(contributorID, botGroup, strangerID), taken(ownerID, platform, operatorID[:35]+"9")), "", "moreover from above"),
+		row("a stranger may write its group", fail, both(taken(contributorID, botGroup, strangerID), taken(ownerID, platform, operatorID[:35]+"9")), "", "moreover by what"),
 		row("a stranger's custom role", fail, both(taken(customRole, resourceID, strangerID), func(f *fake) {
 			f.custom[customRole] = role.Definition{Name: "Mine", Actions: []string{"Microsoft.ManagedIdentity/*"}}
 		}), "", "Mine"),

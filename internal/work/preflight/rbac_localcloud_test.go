@@ -52,6 +52,11 @@ type tenant struct {
 
 func provisioned(t *testing.T) *tenant {
 	t.Helper()
+	return provisionedAs(t, agent.ServicePrincipal)
+}
+
+func provisionedAs(t *testing.T, kind agent.Kind) *tenant {
+	t.Helper()
 	key, err := signing()
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +72,7 @@ func provisioned(t *testing.T) *tenant {
 	})
 	w := &tenant{T: t, cloud: cloud, dir: t.TempDir(), keys: memory.New(), spec: app.LocalSpec(cloud.Domain(), cloud.SubscriptionID()), sub: "/subscriptions/" + cloud.SubscriptionID()}
 	w.group = w.spec.Group()
+	w.spec.Agents[bot].Kind = kind
 	i := slices.IndexFunc(cloud.Operators(), func(o localcloud.Operator) bool { return o.Name == "admin" })
 	o, e := cloud.Operators()[i], cloud.Endpoints()
 	w.view = &cloudview.Cloud{Login: e.Login, Graph: e.Graph, ARM: e.ARM, Tenant: cloud.TenantID(), Subscription: cloud.SubscriptionID(),
