@@ -20,8 +20,8 @@ type Work = func(ctx context.Context, events func(api.Event)) (result any, err e
 type Jobs struct {
 	mu      sync.Mutex
 	byID    map[string]*task
-	order   []string          // oldest first
-	running map[slot]string   // → id
+	order   []string        // oldest first
+	running map[slot]string // → id
 	ended   sync.WaitGroup
 	closing bool
 	ctx     context.Context // of all jobs

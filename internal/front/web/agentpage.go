@@ -95,7 +95,7 @@ func (v *visit) agent() {
 }
 
 func (v *visit) card(name string) card {
-	return card{Agent: name, Identity: ask(v.door.Identity(v.ctx(), name)), Running: v.running(name), Now: time.Now(), From: v.from(), May: v.level.Includes(api.Full)}
+	return card{Agent: name, Identity: ask(v.door.Identity(v.ctx(), name)), Running: v.changing(name), Now: time.Now(), From: v.from(), May: v.level.Includes(api.Full)}
 }
 
 // recorded is the agent's record, nil where there is none.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -124,15 +125,41 @@ func (p *jobPage) results() {
 		if err = json.Unmarshal(p.Job.Result, p.Provisioner); err != nil {
 			p.Provisioner = nil
 		}
+	case verb == "provision":
+		p.Report, err = provisioned(p.Job.Result)
 	default:
 		p.Report = new(api.Report)
-		if err = json.Unmarshal(p.Job.Result, p.Report); err != nil {
-			p.Report = nil
+		err = json.Unmarshal(p.Job.Result, p.Report)
+	}
+	if p.Report != nil && (err != nil || p.Report.Agent == "") {
+		// JSON of another kind reads as a report of nothing, which must not be told as done.
+		if p.Report = nil; err == nil && p.Job.Status == api.JobDone {
+			err = errors.New("it is no report")
 		}
 	}
 	if err != nil {
 		p.Unread = err.Error()
 	}
+}
+
+// provisioned is the job of polyclaw's endpoint as one report: what apply did, and the rotation after it. It is nil where neither began.
+func provisioned(result json.RawMessage) (*api.Report, error) {
+	var got struct {
+		Apply  *api.Report `json:"apply"`
+		Rotate *api.Report `json:"rotate"`
+	}
+	if err := json.Unmarshal(result, &got); err != nil || got.Apply == nil {
+		return new(api.Report), err
+	}
+	if got.Rotate == nil || got.Rotate.ApplicationID == "" { // no rotation, or one that did not begin
+		return got.Apply, nil
+	}
+	last := *got.Rotate
+	last.Steps = append(slices.Clone(got.Apply.Steps), last.Steps...)
+	last.Changed = last.Changed || got.Apply.Changed
+	last.Requests += got.Apply.Requests
+	last.WallMS += got.Apply.WallMS
+	return &last, nil
 }
 
 // Headline says in a sentence what an ended job came to. It praises nothing that a finding contradicts.

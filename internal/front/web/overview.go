@@ -102,7 +102,7 @@ func (v *visit) overview() {
 	for i := range page.Agents.V {
 		r := &page.Agents.V[i]
 		r.Last = v.lastRun(r.Name)
-		if run := v.running(r.Name); len(run) > 0 {
+		if run := v.changing(r.Name); len(run) > 0 {
 			r.Running = &run[0]
 		}
 	}
@@ -124,6 +124,11 @@ func (v *visit) running(name string) []api.Job {
 	return slices.DeleteFunc(v.Jobs.List(), func(j api.Job) bool {
 		return j.Status != api.JobRunning || name != "" && j.Agent != name
 	})
+}
+
+// changing are those that change the agent. A preflight runs beside a change, so it keeps nobody from one.
+func (v *visit) changing(name string) []api.Job {
+	return slices.DeleteFunc(v.running(name), func(j api.Job) bool { return j.Verb == "preflight" })
 }
 
 func (s *site) login(w http.ResponseWriter, r *http.Request) {

@@ -147,7 +147,7 @@ func (v *visit) setupPage(id string) setupPage {
 	case "file":
 		page.compare()
 	case "infrastructure":
-		page.Running = v.running(page.Wish.Agent)
+		page.Running = v.changing(page.Wish.Agent)
 		page.Card = v.card(page.Wish.Agent)
 		page.Card.From = "setup"
 		page.Plan = v.planFor(api.PlanRequest{Agent: page.Wish.Agent, Verb: agent.Apply})

@@ -436,6 +436,54 @@ func TestASecondBrowserJoinsAndOtherWorkWaits(t *testing.T) {
 	b.ended(first)
 }
 
+func TestAPreflightKeepsNobodyFromRevoking(t *testing.T) {
+	h := good()
+	hold := make(chan struct{})
+	h.check = func(func(api.Event)) (api.PreflightReport, error) { <-hold; return h.runs[0], nil }
+	h.act = func(string, api.ApplyRequest, func(api.Event)) (api.Report, error) {
+		return api.Report{Agent: bot, Revoked: true}, nil
+	}
+	b := visitor(t, h)
+	look := b.post("/agents/"+bot+"/preflight", nil)
+	b.shows(b.get("/agents/"+bot), 200, "Revoke…", "!Busy")
+	b.shows(b.get("/"), 200, "!Busy")
+	_, to := b.ended(b.post("/agents/"+bot+"/plan/revoke", url.Values{"digest": {strings.Repeat("a", 64)}, "confirm": {bot}}))
+	b.shows(b.get(to), 200, "The identity of "+bot+" is revoked.")
+	close(hold)
+	b.ended(look)
+}
+
+func TestAJobIsToldAsWhatItLeft(t *testing.T) {
+	step := api.StepReport{Step: "application", Title: "make the application", Status: api.Done}
+	applied := api.Report{Agent: bot, ApplicationID: app, Changed: true, Steps: []api.StepReport{step}}
+	rotated := api.Report{Agent: bot, ApplicationID: app, Rotated: true, Changed: true}
+	for name, row := range map[string]struct {
+		verb   string
+		result any
+		shows  []string
+	}{
+		"a provision of polyclaw's endpoint": {"provision", map[string]any{"plan": agent.Plan{Version: 1}, "apply": applied}, []string{bot + " has an identity of its own.", app, "make the application"}},
+		"one that rotated": {"provision", map[string]any{"plan": agent.Plan{Version: 1}, "apply": api.Report{Agent: bot, ApplicationID: app, Steps: []api.StepReport{step}}, "rotate": rotated},
+			[]string{bot + " logs in with a new key.", "make the application"}},
+		"one that had nothing to do": {"provision", map[string]any{"plan": agent.Plan{Version: 1}, "apply": api.Report{Agent: bot, ApplicationID: app}}, []string{"Nothing had to be done: " + bot + " is as the spec says."}},
+		"one that says nothing":      {"provision", map[string]any{}, []string{"what it answered does not read", "!Nothing had to be done", "!identity of its own"}},
+		"what is no report":          {"apply", map[string]any{"plan": agent.Plan{Version: 1}}, []string{"what it answered does not read", "!Nothing had to be done", "!identity of its own"}},
+		"an apply's report":          {"apply", applied, []string{bot + " has an identity of its own."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := visitor(t, good())
+			job, _, err := b.jobs.Start(bot, row.verb, "ann", func(context.Context, func(api.Event)) (any, error) { return row.result, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.jobs.Wait(t.Context(), job.ID); err != nil {
+				t.Fatal(err)
+			}
+			b.shows(b.get("/jobs/"+job.ID), 200, row.shows...)
+		})
+	}
+}
+
 func TestStepsComeLive(t *testing.T) {
 	h := good()
 	next := make(chan api.Event)
