@@ -54,6 +54,7 @@ type change struct {
 	report   api.Report
 	seen     agent.Observed // what the plan rests on
 	others   bool           // a rest is applied whose agent is not recorded here
+	removed  bool           // a run that was stopped was to remove credentials, and may have done it
 	own      *agent.Spec    // the spec in force here, where a plan file brings its own; nil if there is none
 }
 
@@ -227,6 +228,7 @@ func (c *change) resume(ctx context.Context) (bool, error) {
 	if err != nil || open == nil {
 		return false, err
 	}
+	c.removed = len(removals(open.Plan)) > 0
 	name, w := c.agent.Name, c.c.Where
 	switch {
 	case open.Plan.Instance != w.Instance || !strings.EqualFold(open.Plan.Tenant, w.TenantID):
@@ -366,6 +368,9 @@ func (c *change) plan(ctx context.Context) (agent.Plan, error) {
 		plan, c.seen, err = c.preparation(ctx)
 	} else {
 		plan, c.seen, err = c.decide(ctx, c.agent, ask, c.req.Only)
+	}
+	if err == nil && pinned == nil && !c.removed {
+		err = unmatched(plan)
 	}
 	if err != nil {
 		return plan, c.enter(ctx, string(c.req.Verb), c.agent.Name, "", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -33,6 +34,9 @@ func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, err
 		return api.PlanAnswer{}, err
 	}
 	plan, _, err := d.decide(ctx, a, r, "")
+	if err == nil {
+		err = unmatched(plan)
+	}
 	if err == nil {
 		err = blocked(plan.Blockers) // an answer without steps would pass for "nothing to do"
 	}
@@ -105,6 +109,15 @@ func (d *Door) rotation(ctx context.Context, a *agent.Agent, rec agent.Record, r
 
 // alone tells whether there is no operator: then only an identity's own key may act.
 func (d *Door) alone() bool { return d.c.Where.Operator == api.NoOperator }
+
+// unmatched refuses a plan that would not remove all that somebody wants removed: a mistyped id would look like one that has gone.
+func unmatched(p agent.Plan) error {
+	if len(p.Unmatched) == 0 || len(p.Blockers) > 0 {
+		return nil
+	}
+	return fault.New(fault.Refused, "nothing was changed: --remove-foreign names no foreign credential of "+p.Agent+": "+strings.Join(p.Unmatched, ", "),
+		"leastkey plan "+p.Agent+" lists those that there are, with their ids")
+}
 
 // blocked is the error of a plan that must not go on.
 func blocked(blockers []finding.Finding) error {

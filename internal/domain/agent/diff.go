@@ -43,7 +43,20 @@ func Diff(s Spec, name string, o Observed, opt Options) Plan {
 	}
 	d.roles()
 	d.readBack()
+	d.unmatched()
 	return d.plan
+}
+
+// unmatched lists what the operator wants removed and nothing goes by: a mistyped id must not pass for a credential that has gone.
+func (d *differ) unmatched() {
+	for _, id := range d.opt.RemoveForeign {
+		goes := slices.Contains(d.named, id) || slices.ContainsFunc(d.plan.Steps, func(s Step) bool {
+			return s.Destroys && (strings.EqualFold(s.With["key_id"], id) || strings.EqualFold(s.With["sha256"], id))
+		})
+		if !goes && !slices.Contains(d.plan.Unmatched, id) {
+			d.plan.Unmatched = append(d.plan.Unmatched, id)
+		}
+	}
 }
 
 func newPlan(verb Verb, s Spec, name string, rec Record, opt Options) Plan {
@@ -66,6 +79,7 @@ type differ struct {
 	opt   Options
 	plan  Plan
 	gone  []string // key ids that the steps so far remove
+	named []string // of opt.RemoveForeign: what names something that is not ours
 }
 
 func (d *differ) block(id, question, detail, remedy string) {
@@ -397,9 +411,13 @@ func describe(c Certificate) string {
 }
 
 func (d *differ) asked(ids ...string) bool {
-	return slices.ContainsFunc(d.opt.RemoveForeign, func(want string) bool {
-		return slices.ContainsFunc(ids, func(id string) bool { return id != "" && strings.EqualFold(id, want) })
-	})
+	hit := false
+	for _, want := range d.opt.RemoveForeign {
+		if slices.ContainsFunc(ids, func(id string) bool { return id != "" && strings.EqualFold(id, want) }) {
+			d.named, hit = append(d.named, want), true
+		}
+	}
+	return hit
 }
 
 func (d *differ) removeCertificate(c Certificate, why string) {

@@ -239,7 +239,7 @@ func (d *differ) prove() string {
 func (d *differ) federated(dropped bool) {
 	f := d.federation()
 	for _, r := range f.remove {
-		if dropped || d.asked(r.ID, r.FederatedCredential.Name) {
+		if d.asked(r.ID, r.FederatedCredential.Name) || dropped {
 			d.removeFederated(r)
 		}
 	}

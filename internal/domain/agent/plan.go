@@ -119,6 +119,7 @@ type Plan struct {
 	Made         time.Time         `json:"made,omitzero"`      // of the half that another person applies: when it was made
 	Findings     []finding.Finding `json:"findings,omitempty"` // seen while planning; not part of the digest
 	Blockers     []finding.Finding `json:"blockers,omitempty"` // why there are no steps; not part of the digest
+	Unmatched    []string          `json:"-"`                  // of what the operator wants removed: what names nothing that could be
 }
 
 // Empty tells whether nothing has to change. A plan that would only prove and read back again has nothing to change.
