@@ -18,8 +18,14 @@ import (
 // prefix is where the API begins.
 const prefix = "/api/v1"
 
-// largestAnswer bounds what a server may make us keep.
-const largestAnswer = 64 << 20
+// What a server may make us keep, and how long it may make us wait. An answer may take as long as the work behind it: the longest is a plan for
+// which the server waits for a cloud that throttles it.
+const (
+	largestAnswer = 64 << 20
+	largestEvent  = 1 << 20
+	untilAnswer   = 10 * time.Minute // until the answer begins
+	untilRead     = 2 * time.Minute  // until all of it has come; a stream has a bound of its own
+)
 
 func (d *Door) get(ctx context.Context, path string, into any) error {
 	return d.call(ctx, http.MethodGet, path, nil, into)
@@ -32,10 +38,12 @@ func (d *Door) call(ctx context.Context, method, path string, body, into any) er
 		return err
 	}
 	defer shut(resp.Body)
-	b, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer+1))
+	b, err := whole(resp.Body, largestAnswer+1)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
 	case err != nil:
-		return fault.Lost(method+" "+path, err)
+		return lost(method+" "+d.base+prefix+path, err)
 	case len(b) > largestAnswer:
 		return fault.Newf(fault.Unknown, "%s %s: the answer is too large", method, path)
 	case resp.StatusCode >= 300:
@@ -72,14 +80,62 @@ func (d *Door) send(ctx context.Context, method, path string, body any, header m
 		req.Header.Set("Authorization", "Bearer "+string(b))
 		return nil
 	})
-	resp, err := d.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	within, stop := context.WithCancelCause(ctx)
+	late := time.AfterFunc(untilAnswer, func() { stop(slow("the server has not begun to answer", untilAnswer)) })
+	resp, err := d.http.Do(req.WithContext(within))
+	if err != nil || !late.Stop() {
+		cause := context.Cause(within)
+		stop(nil)
+		switch {
+		case ctx.Err() != nil:
+			err = ctx.Err()
+		case cause != nil:
+			err = lost(method+" "+d.base+prefix+path, cause)
+		default:
+			err = lost(method+" "+d.base+prefix+path, err)
 		}
-		return nil, lost(method+" "+d.base+prefix+path, err)
+		if resp != nil {
+			shut(resp.Body)
+		}
+		return nil, err
 	}
+	resp.Body = &answerBody{resp.Body, within, stop}
 	return resp, nil
+}
+
+func slow(what string, since time.Duration) error {
+	return fmt.Errorf("%s within %s", what, since)
+}
+
+// answerBody is the body of an answer, whose request ends with it.
+type answerBody struct {
+	io.ReadCloser
+	ctx  context.Context
+	stop context.CancelCauseFunc
+}
+
+// Close lets go of the connection.
+func (b *answerBody) Close() error {
+	b.stop(nil)
+	return b.ReadCloser.Close()
+}
+
+// Read gives the reason where the request was ended because of its time.
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && context.Cause(b.ctx) != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
+}
+
+// whole reads a body to its end, or up to the limit, in bounded time.
+func whole(body io.Reader, limit int64) ([]byte, error) {
+	if b, ok := body.(*answerBody); ok {
+		late := time.AfterFunc(untilRead, func() { b.stop(slow("the server has not sent the whole answer", untilRead)) })
+		defer late.Stop()
+	}
+	return io.ReadAll(io.LimitReader(body, limit))
 }
 
 // shut closes an answer's body: it was read to its end, or nobody wants the rest.

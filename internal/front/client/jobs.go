@@ -74,7 +74,8 @@ type following struct {
 
 // once follows one connection to its end; done is the job, once it has ended.
 func (f *following) once(ctx context.Context) (done *api.Job, err error) {
-	ctx, stop := context.WithCancel(ctx)
+	outer := ctx
+	ctx, stop := context.WithCancel(outer)
 	defer stop()
 	header := map[string]string{"Accept": "text/event-stream, application/problem+json"}
 	if f.last > 0 {
@@ -86,24 +87,50 @@ func (f *following) once(ctx context.Context) (done *api.Job, err error) {
 	}
 	defer shut(resp.Body)
 	if resp.StatusCode != http.StatusOK {
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what cannot be read is told by the status
+		b, _ := whole(resp.Body, 1<<20) // what cannot be read is told by the status
 		return nil, f.door.problem(resp, b)
 	}
 	quiet := time.AfterFunc(silence, stop)
 	defer quiet.Stop()
-	return f.read(resp.Body, func() { quiet.Reset(silence) })
+	done, err = f.read(resp.Body, func() { quiet.Reset(silence) })
+	switch {
+	case errors.Is(err, errLargeEvent):
+		stop()
+		return f.ended(outer)
+	case done == nil && err == nil && ctx.Err() != nil && outer.Err() == nil:
+		return nil, fault.Newf(fault.Unavailable, "the server has said nothing about job %s for %s", f.id, silence) // not even that it is there
+	}
+	return done, err
+}
+
+// errLargeEvent is an event that is not kept. What a job ended with may be as large; it is then asked for by itself.
+var errLargeEvent = errors.New("an event is larger than 1 MiB")
+
+// ended asks for a job whose event was too large to read.
+func (f *following) ended(ctx context.Context) (*api.Job, error) {
+	var job api.Job
+	if err := f.door.get(ctx, "/jobs/"+url.PathEscape(f.id), &job); err != nil {
+		return nil, err
+	}
+	if job.Status == api.JobRunning || job.Status == "" {
+		return nil, fault.New(fault.Unknown, "an event of job "+f.id+" is larger than 1 MiB", "is this an admin server? the job goes on there")
+	}
+	return &job, nil
 }
 
 // read reads events (WHATWG HTML, section 9.2.6). The end of the stream without the last event is no error of ours: it is made anew.
 func (f *following) read(body io.Reader, heard func()) (*api.Job, error) {
 	lines := bufio.NewScanner(body)
-	lines.Buffer(nil, largestAnswer)
+	lines.Buffer(nil, largestEvent)
 	var data []byte
 	for lines.Scan() {
 		heard()
 		line := lines.Bytes()
 		if len(line) > 0 {
 			if rest, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+				if len(data)+len(rest) > largestEvent {
+					return nil, errLargeEvent
+				}
 				data = append(data, bytes.TrimPrefix(rest, []byte(" "))...)
 			}
 			continue
@@ -126,6 +153,9 @@ func (f *following) read(body io.Reader, heard func()) (*api.Job, error) {
 		if e.Event != nil && f.events != nil {
 			f.events(*e.Event)
 		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return nil, errLargeEvent
 	}
 	return nil, nil
 }
