@@ -37,7 +37,7 @@ import (
 
 const (
 	specName = "leastkey.yaml"
-	dbName   = "leastkey.db"
+	dbName   = sqlite.Record
 )
 
 // Open opens the door for a target: the yaml and its cloud, or, where no yaml is found or it says so, the running local cloud.
@@ -247,6 +247,7 @@ type recall struct {
 	journal control.Journal
 	ledger  control.Ledger
 	runs    control.Runs
+	search  func(context.Context, func([]byte) string) (string, error) // everything in it
 }
 
 func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
@@ -266,7 +267,10 @@ func (a *App) memory(ctx context.Context, db *sql.DB) (recall, error) {
 	if err != nil {
 		return recall{}, err
 	}
-	m := recall{st, jn, ld, pf}
+	search := func(ctx context.Context, found func([]byte) string) (string, error) {
+		return sqlite.Search(ctx, db, found)
+	}
+	m := recall{st, jn, ld, pf, search}
 	if a.Hooks.Journal != nil {
 		m.journal = a.Hooks.Journal(m.journal)
 	}

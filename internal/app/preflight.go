@@ -19,7 +19,7 @@ func (a *App) preflight(p *place, w outside, keys provision.Keystore, mem recall
 		Self: func(s preflight.Subject) preflight.Self {
 			return preflightSelf{app: a, p: p, w: w, keys: keys, subject: s, own: new(ownCredential)}
 		},
-		Host:       preflightHost{app: a, p: p},
+		Host:       preflightHost{app: a, p: p, search: mem.search},
 		Identities: w.arm,
 		Own:        preflightOwn{p: p, w: w, keys: keys},
 		Ledger:     func(ctx context.Context) (api.LedgerVerdict, error) { return mem.ledger.Verify(ctx) },

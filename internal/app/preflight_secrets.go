@@ -14,6 +14,7 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 	"github.com/leastkey/leastkey/internal/record/statefile"
 	"github.com/leastkey/leastkey/internal/work/preflight"
 	"github.com/leastkey/leastkey/internal/world/token"
@@ -22,8 +23,9 @@ import (
 
 // preflightHost is this machine, as the checks ask about it.
 type preflightHost struct {
-	app *App
-	p   *place
+	app    *App
+	p      *place
+	search func(context.Context, func([]byte) string) (string, error) // of the record
 }
 
 func (h preflightHost) path(path string) string { return envFile{h.p.base}.Path(path) }
@@ -92,8 +94,14 @@ func (h preflightHost) Given(_ context.Context, path string) ([]preflight.Given,
 	return all, err
 }
 
-// Marked implements [preflight.Host].
-func (h preflightHost) Marked(_ context.Context, path string) (string, error) {
+// Marked implements [preflight.Host]. The record is searched through its open handle, never by its path; see [sqlite.Part].
+func (h preflightHost) Marked(ctx context.Context, path string) (string, error) {
+	if filepath.Clean(path) == filepath.Join(h.p.dir, dbName) {
+		return h.search(ctx, secret.Marked)
+	}
+	if sqlite.Part(path) {
+		return "", nil // what it holds is the handle's to tell
+	}
 	return statefile.MarkedIn(h.path(path))
 }
 

@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	serverDB      = "server.db"
+	serverDB      = sqlite.Server
 	defaultListen = "127.0.0.1:9090" // the port of the seed's admin server
 	// grace is how long running work may take to finish once the server was told to end. A step that is interrupted then is in the journal.
 	grace = time.Minute

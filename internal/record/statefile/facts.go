@@ -187,7 +187,7 @@ const (
 
 // MarkedIn is what a file of any kind and size holds of a secret with an unmistakable mark; "" if nothing.
 func MarkedIn(path string) (kind string, err error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 	"github.com/leastkey/leastkey/internal/domain/secret"
+	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
 // Where says which files may hold the Provisioner's legacy secret.
@@ -130,6 +131,9 @@ func (w Where) files() ([]file, error) {
 		info, err := os.Stat(at)
 		if err != nil {
 			return unavailable("look at "+path, err)
+		}
+		if kind == provisioner.Other && sqlite.Part(at) {
+			return nil // leastkey's own memory, which holds no secret, and which only SQLite may open
 		}
 		if !info.Mode().IsRegular() || info.Size() == 0 { // our locks are empty, and elsewhere than on Unix nobody else may open one
 			return nil

@@ -453,3 +453,28 @@ func TestWhatCannotBeChangedIsKnownBefore(t *testing.T) {
 		t.Errorf("%s: %+v %v", dir, places, err)
 	}
 }
+
+// Closing a database that SQLite has open drops the locks on it, so that none is ever opened by its path: a search passes it by, and
+// everything else refuses it.
+func TestADatabaseOfOursIsNotOpened(t *testing.T) {
+	dir, w := install(t, map[string]string{stateName: legacyState(""), "leastkey.db": legacyValue, "leastkey.db-wal": legacyValue, "leastkey.db-shm": legacyValue, "server.db": legacyValue, "copy": legacyValue})
+	if err := os.Symlink(filepath.Join(dir, "leastkey.db"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	w.Also = []string{dir}
+	if _, got := look(t, dir, w); strings.Contains(got, ".db") || !strings.Contains(got, "copy") {
+		t.Errorf("found %s", got)
+	}
+	for _, name := range []string{"leastkey.db", "leastkey.db-shm", "link"} {
+		path := filepath.Join(dir, name)
+		if _, err := MarkedIn(path); !fault.Is(err, fault.Refused) {
+			t.Errorf("%s: searched: %v", name, err)
+		}
+		if _, err := GivenIn(path); !fault.Is(err, fault.Refused) {
+			t.Errorf("%s: read as a state file: %v", name, err)
+		}
+		if _, err := read(path); !fault.Is(err, fault.Refused) {
+			t.Errorf("%s: read: %v", name, err)
+		}
+	}
+}

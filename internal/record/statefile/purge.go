@@ -36,7 +36,7 @@ func assigned(f file) (own secret.Value, others []claim, err error) {
 
 // head is the content of a file that is small enough to be a state or environment file.
 func head(path string) (b []byte, small bool, err error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -191,7 +191,7 @@ func (f file) stuck(err error) string {
 
 // lineOf is the line, from 1, of the first occurrence of any value in the file; 0 if there is none.
 func lineOf(path string, p pattern) (int, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

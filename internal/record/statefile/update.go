@@ -238,7 +238,7 @@ func readOnce(at string) (found, error) {
 	if !info.Mode().IsRegular() {
 		return found{}, fault.New(fault.Refused, at+" is not a regular file", "name a file")
 	}
-	f, err := os.Open(at)
+	f, err := open(at)
 	if err != nil {
 		return found{}, unavailable("read "+at, err)
 	}
@@ -355,6 +355,8 @@ func meanwhile(at string) error {
 func unavailable(op string, err error) error {
 	f := &fault.Error{Code: fault.Unavailable, Op: op, Err: err}
 	switch {
+	case fault.Is(err, fault.Refused):
+		return err
 	case errors.Is(err, fs.ErrPermission):
 		f.Code, f.Hint = fault.Forbidden, "run leastkey as the owner of the file and its folder"
 	case errors.Is(err, fs.ErrNotExist):
