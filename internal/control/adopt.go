@@ -3,7 +3,9 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -14,7 +16,7 @@ import (
 
 // Adopt records an existing application as the agent's. It changes nothing in the cloud: the next plan shows what would.
 func (d *Door) Adopt(ctx context.Context, r api.AdoptRequest, events func(api.Event)) (api.Report, error) {
-	c := &change{Door: d, events: events}
+	c := &change{Door: d, events: events, began: time.Now(), requests: d.c.Requests()}
 	a, err := d.named(r.Agent)
 	if err != nil {
 		return api.Report{}, err
@@ -86,12 +88,22 @@ func (c *change) adopt(ctx context.Context, r api.AdoptRequest) error {
 			return err
 		}
 	}
-	c.report.Changed = true
+	c.report.Changed, c.adopted = true, heldBy(principal.ID, held)
 	return c.c.State.Update(ctx, name, func(rec *agent.Record) error {
 		rec.Kind, rec.Instance, rec.Subscription = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription
 		rec.Adopt(app, principal.ID, held, who.ObjectID)
 		return nil
 	})
+}
+
+// heldBy tells whether the principal itself was seen to hold the assignment of a name. The record keeps also what we assigned to one that is
+// gone, which the adopted one does not hold.
+func heldBy(principal string, held []agent.Assignment) func(name string) bool {
+	return func(name string) bool {
+		return slices.ContainsFunc(held, func(h agent.Assignment) bool {
+			return strings.EqualFold(h.Name, name) && strings.EqualFold(h.PrincipalID, principal)
+		})
+	}
 }
 
 // taken refuses an application that is another agent's: two agents on one identity would revoke each other.

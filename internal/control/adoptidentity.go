@@ -71,7 +71,7 @@ func (c *change) adoptIdentity(ctx context.Context, r api.AdoptRequest) error {
 	if err := refuse(nil); err != nil {
 		return err
 	}
-	c.report.Changed = true
+	c.report.Changed, c.adopted = true, heldBy(found.PrincipalID, held)
 	return c.c.State.Update(ctx, name, func(rec *agent.Record) error {
 		rec.Kind, rec.Instance, rec.Subscription = c.agent.Kind, c.c.Where.Instance, c.c.Spec.Subscription
 		rec.AdoptIdentity(found, held, who.ObjectID)

@@ -52,10 +52,11 @@ type change struct {
 	began    time.Time
 	requests int
 	report   api.Report
-	seen     agent.Observed // what the plan rests on
-	others   bool           // a rest is applied whose agent is not recorded here
-	removed  bool           // a run that was stopped was to remove credentials, and may have done it
-	own      *agent.Spec    // the spec in force here, where a plan file brings its own; nil if there is none
+	seen     agent.Observed    // what the plan rests on
+	others   bool              // a rest is applied whose agent is not recorded here
+	adopted  func(string) bool // of an adoption: whether the assignment of that name is held; nil for every other change
+	removed  bool              // a run that was stopped was to remove credentials, and may have done it
+	own      *agent.Spec       // the spec in force here, where a plan file brings its own; nil if there is none
 }
 
 func (d *Door) change(ctx context.Context, r api.ApplyRequest, events func(api.Event)) (api.Report, error) {
@@ -693,7 +694,7 @@ func (c *change) roles(rec agent.Record) []api.Granted {
 	out := []api.Granted{}
 	for _, g := range c.c.Spec.Grants(c.agent, c.c.Roles) {
 		for _, a := range rec.Assignments {
-			if a.Key() == g.Key() {
+			if a.Key() == g.Key() && (c.adopted == nil || c.adopted(a.Name)) {
 				out = append(out, api.Granted{Role: g.Role, RoleID: g.RoleID, Scope: g.Scope, Ours: a.Ours, Why: c.c.Spec.Why(c.agent, g)})
 				break
 			}

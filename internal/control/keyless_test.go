@@ -379,6 +379,32 @@ func TestAnIdentityThatIsMadeWhileARunIsOpenIsNotOurs(t *testing.T) {
 	})
 }
 
+// Somebody has deleted the identity and made it anew: its roles went with the earlier principal, and adopting it gives it none. The report
+// says so, and what the adoption took.
+func TestAnAdoptionTellsOnlyWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyless(t, agent.ManagedIdentity)
+		w.provision()
+		id, before := w.record().ResourceID, w.record().PrincipalID
+		w.call(http.MethodDelete, id+"?api-version=2023-01-31", nil, nil)
+		w.call(http.MethodPut, id+"?api-version=2023-01-31", map[string]any{"location": "eastus"}, nil)
+		yes := func(agent.UserAssignedIdentity, []agent.Assignment) (bool, error) { return true, nil }
+		r, err := w.door().Adopt(w.Context(), api.AdoptRequest{ResourceID: id, ApproveIdentity: yes}, nil)
+		if err != nil || !r.Changed || r.PrincipalID == before {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if len(r.Roles) > 0 {
+			t.Errorf("roles that nobody holds: %+v", r.Roles)
+		}
+		if r.WallMS > time.Minute.Milliseconds() || r.Requests < 1 {
+			t.Errorf("%d requests in %d ms", r.Requests, r.WallMS)
+		}
+		if r := w.provision(); len(r.Roles) == 0 {
+			t.Errorf("the next apply assigns none: %+v", r)
+		}
+	})
+}
+
 // withoutPut loses every PUT to a path before it has any effect.
 type withoutPut struct {
 	http.RoundTripper

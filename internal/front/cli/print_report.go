@@ -159,7 +159,11 @@ func (p *printer) work(r api.Report) {
 			done++
 		}
 	}
-	p.field("work", fmt.Sprintf("%s done of %d, %s, %s", plural(done, "step", "steps"), len(r.Steps), plural(r.Requests, "request", "requests"), took(r.WallMS)))
+	work := plural(r.Requests, "request", "requests") + ", " + took(r.WallMS)
+	if len(r.Steps) > 0 {
+		work = fmt.Sprintf("%s done of %d, ", plural(done, "step", "steps"), len(r.Steps)) + work
+	}
+	p.field("work", work)
 	if r.LedgerHead != "" {
 		p.field("ledger head", api.ShortDigest(r.LedgerHead))
 	}
