@@ -16,7 +16,7 @@ var syntax = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
 // offByOne are the messages of the library's parser, which counts lines from 0; its scanner counts from 1 (seen in yaml.v3 v3.0.6).
 var offByOne = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or '[]}]'|<document start>)$`)
 
-// document is the root of the only document in the bytes.
+// document is the only document in the bytes. It has a root.
 func document(b []byte) (*yaml.Node, *Problem) {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	var doc, second yaml.Node
@@ -29,7 +29,7 @@ func document(b []byte) (*yaml.Node, *Problem) {
 	}
 	switch err := d.Decode(&second); {
 	case errors.Is(err, io.EOF):
-		return doc.Content[0], nil
+		return &doc, nil
 	case err != nil:
 		return nil, syntaxProblem(err)
 	}

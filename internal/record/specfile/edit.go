@@ -82,13 +82,12 @@ func or(s *string) string {
 }
 
 func edited(name, text string, c api.SpecChange) ([]byte, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		p := syntaxProblem(err)
-		p.File = name
-		return nil, &Error{[]Problem{*p}}
+	doc, problem := document([]byte(text)) // what stands in a second one would be lost
+	if problem != nil {
+		problem.File = name
+		return nil, &Error{[]Problem{*problem}}
 	}
-	if empty(&doc) || doc.Content[0].Kind != yaml.MappingNode {
+	if doc.Content[0].Kind != yaml.MappingNode {
 		return nil, &Error{[]Problem{{File: name, Line: 1, Message: "this is no spec", Hint: "move the file away, then a new one can be written"}}}
 	}
 	e := editor{}
@@ -99,7 +98,7 @@ func edited(name, text string, c api.SpecChange) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(indent(doc.Content[0]))
-	if err := errors.Join(enc.Encode(&doc), enc.Close()); err != nil {
+	if err := errors.Join(enc.Encode(doc), enc.Close()); err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
 	}
 	return b.Bytes(), nil

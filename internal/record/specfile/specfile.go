@@ -108,13 +108,13 @@ func Parse(name string, b []byte, c role.Catalogue) (agent.Spec, error) {
 	if len(b) > maxSize {
 		return agent.Spec{}, &Error{[]Problem{{File: name, Message: "larger than 1 MiB", Hint: "that is no spec"}}}
 	}
-	root, problem := document(b)
+	doc, problem := document(b)
 	if problem != nil {
 		problem.File = name
 		return agent.Spec{}, &Error{[]Problem{*problem}}
 	}
 	r := newReader()
-	spec := r.spec(root)
+	spec := r.spec(doc.Content[0])
 	if !r.exhausted {
 		spec.Defaults()
 		for _, p := range spec.Validate(c) {
