@@ -146,15 +146,17 @@ func TestAStreamThatNobodyReadsIsDropped(t *testing.T) {
 		j, id, enough := jobs(t)
 		f, l, stop := served(t, func(c *Config) { c.Jobs = j })
 		var all []net.Conn
-		for range maxStreams {
-			c := l.call(t, head("GET", "/api/v1/jobs/"+id+"/events", viewToken))
+		for i := range maxStreams {
+			token := fmt.Sprintf("view-token-%d", i/ownStreams)
+			f.tokens.by[token] = api.AdminToken{Name: token, Level: api.View}
+			c := l.call(t, head("GET", "/api/v1/jobs/"+id+"/events", token))
 			if _, err := bufio.NewReaderSize(c, 16).ReadByte(); err != nil { // it has begun; then not a byte is read
 				t.Fatal(err)
 			}
 			all = append(all, c)
 		}
 		synctest.Wait()
-		if n := len(f.streams); n != maxStreams {
+		if n := f.streams.all; n != maxStreams {
 			t.Errorf("%d streams", n)
 		}
 		if text, _ := until(l.call(t, head("GET", "/api/v1/jobs/"+id+"/events", viewToken, "Connection: close"))); !strings.HasPrefix(text, "HTTP/1.1 429") || !strings.Contains(text, "Retry-After") {
@@ -162,7 +164,7 @@ func TestAStreamThatNobodyReadsIsDropped(t *testing.T) {
 		}
 		time.Sleep(2 * writePatience)
 		synctest.Wait()
-		if n := len(f.streams); n != 0 {
+		if n := f.streams.all; n != 0 || len(f.streams.by) != 0 {
 			t.Errorf("%d streams still write to who does not read", n)
 		}
 		if job, err := j.Job(id); err != nil || job.Status != api.JobRunning {
@@ -171,6 +173,76 @@ func TestAStreamThatNobodyReadsIsDropped(t *testing.T) {
 		for _, c := range all {
 			_ = c.Close()
 		}
+		enough()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOneCallerDoesNotTakeEveryStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, id, enough := jobs(t)
+		_, l, stop := served(t, func(c *Config) { c.Jobs = j })
+		follow := func(token string) string {
+			c := l.call(t, head("GET", "/api/v1/jobs/"+id+"/events", token))
+			t.Cleanup(func() { _ = c.Close() })
+			line, err := bufio.NewReader(c).ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.TrimSpace(line)
+		}
+		for range ownStreams {
+			if got := follow(viewToken); got != "HTTP/1.1 200 OK" {
+				t.Fatal(got)
+			}
+		}
+		if got := follow(viewToken); got != "HTTP/1.1 429 Too Many Requests" {
+			t.Error(got)
+		}
+		if got := follow(fullToken); got != "HTTP/1.1 200 OK" {
+			t.Errorf("another caller: %s", got)
+		}
+		enough()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, id, enough := jobs(t)
+		f, l, stop := served(t, func(c *Config) {
+			c.Jobs = j
+			c.Pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		})
+		ends := map[string]time.Duration{}
+		var mu sync.Mutex
+		began := time.Now()
+		for path, token := range map[string]string{"/api/v1/jobs/" + id + "/events": viewToken, "/follow": viewToken, "/stays": approveToken} {
+			c := l.call(t, head("GET", path, token, "Connection: close"))
+			go func() {
+				_, _ = io.Copy(io.Discard, c)
+				mu.Lock()
+				defer mu.Unlock()
+				ends[path] = time.Since(began)
+			}()
+		}
+		time.Sleep(time.Minute)
+		mu.Lock()
+		if len(ends) != 0 {
+			t.Errorf("ended: %v", ends)
+		}
+		mu.Unlock()
+		f.tokens.revoke(viewToken)
+		time.Sleep(heartbeat + time.Second)
+		mu.Lock()
+		if _, stays := ends["/stays"]; len(ends) != 2 || stays {
+			t.Errorf("ended: %v", ends)
+		}
+		mu.Unlock()
 		enough()
 		if err := stop(); err != nil {
 			t.Error(err)

@@ -284,15 +284,26 @@ func TestASessionEnds(t *testing.T) {
 
 func TestSessionsAreBounded(t *testing.T) {
 	f := newFrame(t, nil)
-	first := f.browser(t)
-	for range maxSessions {
-		f.sessions.begin(Who{Name: "x", Level: api.View, Session: true}, "")
+	person := f.browser(t)
+	lives := func(cookie string) bool {
+		return f.ask(t, "GET", "/api/v1/session", "", cookie).StatusCode == 200
 	}
-	if n := len(f.sessions.open); n != maxSessions {
+	var cookies []string
+	for range ownSessions + 1 {
+		a := f.ask(t, "POST", "/api/v1/session", `{"token":"`+viewToken+`"}`)
+		cookies = append(cookies, "Cookie: leastkey="+a.Cookies()[0].Value)
+	}
+	if n := len(f.sessions.open); n != ownSessions+1 {
 		t.Errorf("%d sessions", n)
 	}
-	if a := f.ask(t, "GET", "/api/v1/session", "", first); a.StatusCode != 401 {
-		t.Errorf("the one that was used longest ago is still there: %d", a.StatusCode)
+	if lives(cookies[0]) || !lives(cookies[1]) || !lives(cookies[ownSessions]) || !lives(person) {
+		t.Error("whoever opens many does not lose the oldest of their own, and that alone")
+	}
+	for i := range maxSessions {
+		f.sessions.begin(Who{Name: fmt.Sprint("x", i), Level: api.View, Session: true})
+	}
+	if n := len(f.sessions.open); n != maxSessions {
+		t.Errorf("%d sessions of all", n)
 	}
 }
 
@@ -325,12 +336,12 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 	if waited != longestWait || guesses > 24*60/5+20 {
 		t.Errorf("%d guesses in a day, the last wait %s", guesses, waited)
 	}
-	try("one more")
-	if a := try(theSecret); a.StatusCode != 429 {
-		t.Errorf("while it is shut even the right one has to wait: %d", a.StatusCode)
-	}
+	try("one more") // which shuts it, if it was open
 	if a := try("and one with a header", "X-Forwarded-For: 203.0.113.9"); a.StatusCode != 429 {
 		t.Errorf("whoever says to come from elsewhere is let in: %d", a.StatusCode)
+	}
+	if a := try(theSecret); a.StatusCode != 429 {
+		t.Errorf("two are compared within a second of each other: %d", a.StatusCode)
 	}
 	if a := try(fullToken); a.StatusCode != 200 {
 		t.Errorf("the owner of a token is locked out: %d", a.StatusCode)
@@ -338,6 +349,81 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 	at.at = at.at.Add(longestWait)
 	if a := try(theSecret); a.StatusCode != 200 {
 		t.Errorf("after the wait: %d", a.StatusCode)
+	}
+}
+
+// TestNobodyLocksTheSecretOut: what strangers guess makes guessing slow, and not the right secret useless.
+func TestNobodyLocksTheSecretOut(t *testing.T) {
+	at := &clock{time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)}
+	f := newFrame(t, func(c *Config) { c.Now, c.Proxied, c.AdminSecret = at.now, true, secret.New([]byte(theSecret)) })
+	guess := func(from, code string) int {
+		return f.ask(t, "POST", "/api/v1/session", code, "X-Forwarded-For: "+from).StatusCode
+	}
+	use := func(from string) int {
+		return f.ask(t, "GET", "/api/v1/session", "", as(theSecret), "X-Forwarded-For: "+from).StatusCode
+	}
+	for range 3 * freeEverywhere {
+		if got := guess("203.0.113.1", `{"code":"an-old-link"}`); got != 401 {
+			t.Fatalf("an old login link: %d", got)
+		}
+	}
+	if len(f.throttle.by) != 0 || f.throttle.here.n != 0 {
+		t.Error("old login links count as guesses")
+	}
+	home := "198.51.100.7"
+	if got := use(home); got != 200 {
+		t.Fatal(got)
+	}
+	flood := func() {
+		for i := range 3 * freeEverywhere {
+			guess(fmt.Sprintf("203.0.%d.%d", i/200, i%200), `{"token":"guess"}`)
+		}
+	}
+	flood()
+	if f.throttle.wait("192.0.2.1") == 0 {
+		t.Error("unknown addresses do not have to wait")
+	}
+	if got := use(home); got != 200 {
+		t.Errorf("where the secret came from before: %d", got)
+	}
+	at.at = at.at.Add(glimpseEvery)
+	if got := use("192.0.2.1"); got != 200 {
+		t.Errorf("from elsewhere: %d", got)
+	}
+	at.at = at.at.Add(glimpseEvery)
+	tried := 0
+	for i := range 100 {
+		if f.throttle.glimpse(fmt.Sprintf("10.0.0.%d", i)) {
+			tried++
+		}
+	}
+	if tried != glimpses {
+		t.Errorf("%d strangers are looked at within a second", tried)
+	}
+	for range 10 * freeFailures { // from the same address as the owner
+		guess(home, `{"token":"guess"}`)
+		at.at = at.at.Add(longestWait)
+	}
+	guess(home, `{"token":"guess"}`)
+	at.at = at.at.Add(glimpseEvery)
+	if f.throttle.wait(home) == 0 {
+		t.Fatal("the address does not have to wait")
+	}
+	if got := use(home); got != 200 || f.throttle.wait(home) != 0 {
+		t.Errorf("beside somebody who guesses: %d, and has to wait %s", got, f.throttle.wait(home))
+	}
+}
+
+func TestATokenIsNoPersonOfItsName(t *testing.T) {
+	f := newFrame(t, nil)
+	f.tokens.by["adas"] = api.AdminToken{Name: "ada", Level: api.View}
+	a := f.ask(t, "POST", "/api/v1/session", `{"token":"adas"}`)
+	for want, header := range map[string]string{"token:ada": as("adas"), "token:ada [browser]": "Cookie: leastkey=" + a.Cookies()[0].Value, "ada [browser]": f.browser(t)} {
+		f.house.entered = nil
+		f.ask(t, "GET", "/api/v1/ledger", "", header)
+		if len(f.house.entered) != 1 || f.house.entered[0] != want {
+			t.Errorf("the ledger would have %q, want %q", f.house.entered, want)
+		}
 	}
 }
 

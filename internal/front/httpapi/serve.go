@@ -105,7 +105,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if safe(r.Method) { // a page that follows events; what changes something is not cut
-		ctx, cancel := s.untilTheEnd(r.Context())
+		ctx, cancel := s.whileWelcome(r.Context(), r)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}

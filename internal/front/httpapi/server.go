@@ -58,7 +58,7 @@ type Server struct {
 	sessions *sessions
 	throttle *throttle
 	meters   *meters
-	streams  chan struct{} // one element for each stream that is open
+	streams  *places
 	tracer   trace.Tracer
 
 	life  context.Context // of the server; its end tells whatever goes on for long
@@ -81,7 +81,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, mux: http.NewServeMux(), hosts: map[string]bool{}, sessions: newSessions(c.Now), throttle: newThrottle(c.Now),
-		streams: make(chan struct{}, maxStreams), tracer: c.Trace.Tracer("leastkey"),
+		streams: &places{by: map[string]int{}}, tracer: c.Trace.Tracer("leastkey"),
 	}
 	s.life, s.close = context.WithCancelCause(context.Background())
 	for _, h := range c.Hosts {
@@ -135,14 +135,25 @@ type Who struct {
 	Name    string // of the token; for a login link the person of the operating system
 	Level   api.Level
 	Session bool // a browser
+
+	token string    // name of the token that it ends with; "" for a login link or ADMIN_SECRET
+	made  time.Time // when that token was made: another of the same name is another
+}
+
+// self is the caller apart from the way in which they came. A token may have the name of a person of the operating system.
+func (w Who) self() string {
+	if w.token != "" {
+		return "token:" + w.token
+	}
+	return w.Name
 }
 
 // Actor is the caller as the ledger will have it; the house adds the operator.
 func (w Who) Actor() string {
 	if w.Session {
-		return w.Name + " [browser]"
+		return w.self() + " [browser]"
 	}
-	return w.Name
+	return w.self()
 }
 
 type whoKey struct{}

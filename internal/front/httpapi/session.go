@@ -21,6 +21,7 @@ const (
 	idleLife    = time.Hour
 	sessionLife = 12 * time.Hour
 	maxSessions = 1000
+	ownSessions = 20 // of one caller
 )
 
 // cookieName is the cookie of a session. With __Host- a browser takes it only over TLS, for this host alone, and from no subdomain of it.
@@ -42,7 +43,6 @@ type sessions struct {
 
 type session struct {
 	who    Who
-	token  string // name of the token that it was opened with; "" for a login link or ADMIN_SECRET
 	opened time.Time
 	used   time.Time
 }
@@ -77,32 +77,50 @@ func (s *sessions) redeem(code secret.Value) bool {
 }
 
 // begin opens a session and gives its cookie's value.
-func (s *sessions) begin(who Who, token string) secret.Value {
+func (s *sessions) begin(who Who) secret.Value {
 	v := random()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.tidy(now)
-	s.open[hash(v)] = &session{who: who, token: token, opened: now, used: now}
+	s.tidy(now, who.self())
+	s.open[hash(v)] = &session{who: who, opened: now, used: now}
 	return v
 }
 
-// tidy ends what has run out, and, where there are still too many, the one that was used longest ago; the caller holds the lock.
-func (s *sessions) tidy(now time.Time) {
-	var oldest [sha256.Size]byte
-	var at time.Time
+// tidy ends what has run out, and makes room for one more of self: whoever opens many loses the one of their own that they used longest ago, and
+// somebody else's goes only where all are full and they have none. The caller holds the lock.
+func (s *sessions) tidy(now time.Time, self string) {
+	var all, own oldest
 	for key, x := range s.open {
 		if !x.alive(now) {
 			delete(s.open, key)
 			continue
 		}
-		if at.IsZero() || x.used.Before(at) {
-			oldest, at = key, x.used
+		all.see(key, x)
+		if x.who.self() == self {
+			own.see(key, x)
 		}
 	}
-	if len(s.open) >= maxSessions {
-		delete(s.open, oldest)
+	switch {
+	case own.n >= ownSessions, own.n > 0 && all.n >= maxSessions:
+		delete(s.open, own.key)
+	case all.n >= maxSessions:
+		delete(s.open, all.key)
 	}
+}
+
+// oldest is the session that was used longest ago, of n.
+type oldest struct {
+	key [sha256.Size]byte
+	at  time.Time
+	n   int
+}
+
+func (o *oldest) see(key [sha256.Size]byte, x *session) {
+	if o.n == 0 || x.used.Before(o.at) {
+		o.key, o.at = key, x.used
+	}
+	o.n++
 }
 
 func (x *session) alive(now time.Time) bool {
@@ -126,6 +144,14 @@ func (s *sessions) use(cookie secret.Value) (session, bool) {
 	return *x, true
 }
 
+// lives tells whether the session of a cookie goes on, without prolonging it.
+func (s *sessions) lives(cookie secret.Value) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.open[hash(cookie)]
+	return x != nil && x.alive(s.now())
+}
+
 func (s *sessions) end(cookie secret.Value) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,17 +164,17 @@ func (s *Server) returning(ctx context.Context, cookie secret.Value) (Who, error
 	if !ok {
 		return Who{}, fault.New(fault.Unauthenticated, "the session has ended", "log in again")
 	}
-	if x.token == "" {
+	if x.who.token == "" {
 		return x.who, nil
 	}
-	token, err := s.c.Tokens.Current(ctx, x.token)
+	token, err := s.c.Tokens.Current(ctx, x.who.token)
 	if err != nil {
 		if fault.Is(err, fault.Unauthenticated) {
 			s.sessions.end(cookie)
 		}
 		return Who{}, err
 	}
-	if token.Made.After(x.opened) { // another token of that name
+	if !token.Made.Equal(x.who.made) { // another token of that name
 		s.sessions.end(cookie)
 		return Who{}, fault.New(fault.Unauthenticated, "the session has ended", "log in again")
 	}
@@ -185,14 +211,14 @@ func (s *Server) registerSession() {
 		Tags: []string{"session"}, Security: []map[string][]string{}}
 	prepare(s.api, openLevel, &login)
 	huma.Register(s.api, login, func(ctx context.Context, in *loginInput) (*loginOutput, error) {
-		who, token, err := s.login(ctx, in)
+		who, err := s.login(ctx, in)
 		if err != nil {
 			return nil, failed(err)
 		}
 		s.meters.logins.WithLabelValues("session").Inc()
 		noteOf(ctx).who = who
 		out := &loginOutput{Body: answerOf(who)}
-		_ = s.sessions.begin(who, token).Use(func(b []byte) error {
+		_ = s.sessions.begin(who).Use(func(b []byte) error {
 			out.SetCookie = s.cookie(string(b), int(sessionLife.Seconds()))
 			return nil
 		})
@@ -219,27 +245,23 @@ func (s *Server) registerSession() {
 
 func answerOf(who Who) SessionAnswer { return SessionAnswer{who.Name, who.Level, who.Session} }
 
-// login tells who may have a session; token is the name of the token that it ends with.
-func (s *Server) login(ctx context.Context, in *loginInput) (who Who, token string, err error) {
+// login tells who may have a session. A code has 256 bits and cannot be guessed, so that a wrong one counts for nothing: it is an old link.
+func (s *Server) login(ctx context.Context, in *loginInput) (who Who, err error) {
 	if (in.Body.Code == "") == (in.Body.Token == "") {
-		return who, "", fault.New(fault.Invalid, "a login needs either a code or a token", "")
+		return who, fault.New(fault.Invalid, "a login needs either a code or a token", "")
 	}
 	if in.Body.Code != "" {
 		if s.sessions.redeem(secret.New([]byte(in.Body.Code))) {
-			return Who{Name: s.c.Person, Level: api.Full, Session: true}, "", nil
+			return Who{Name: s.c.Person, Level: api.Full, Session: true}, nil
 		}
-		s.throttle.failed(noteOf(ctx).address)
 		s.meters.logins.WithLabelValues("refused").Inc()
-		return who, "", fault.New(fault.Unauthenticated, "the login link is not valid any more", "it works once and for five minutes; log in with a token: leastkey serve token add NAME --role ROLE")
+		return who, fault.New(fault.Unauthenticated, "the login link is not valid any more", "it works once and for five minutes; log in with a token: leastkey serve token add NAME --role ROLE")
 	}
 	if who, err = s.admit(ctx, secret.New([]byte(in.Body.Token))); err != nil {
-		return who, "", err
+		return who, err
 	}
 	who.Session = true
-	if who.Name != adminSecret {
-		token = who.Name
-	}
-	return who, token, nil
+	return who, nil
 }
 
 // cookie is the session's: not for scripts, and sent by this server's own pages alone.

@@ -61,7 +61,7 @@ const heartbeat = 15 * time.Second
 
 func (v *version1) follow(hc huma.Context, id string, after int) {
 	r, w := humago.Unwrap(hc)
-	ctx, done, err := v.stream(r.Context())
+	ctx, done, err := v.stream(r)
 	if err != nil {
 		v.fail(w, r, err)
 		return

@@ -99,7 +99,7 @@ func TestAWholeLifeThroughTheAPI(t *testing.T) {
 	decode[api.KeptPlan](w, get("/plans/"+p.Digest[:12]), 200)
 	j := w.good(w.ask(approving, "POST", v1+"/plans/"+p.Digest+"/approve", ""))
 	var rep api.Report
-	if err := json.Unmarshal(j.Result, &rep); err != nil || rep.ApplicationID == "" || rep.Digest != p.Digest || j.Actor != "approveer" {
+	if err := json.Unmarshal(j.Result, &rep); err != nil || rep.ApplicationID == "" || rep.Digest != p.Digest || j.Actor != "token:approveer" {
 		t.Errorf("job %+v: %+v %v", j.Actor, rep, err)
 	}
 	decode[api.Job](w, get("/jobs/"+j.ID), 200)
