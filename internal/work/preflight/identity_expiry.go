@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
@@ -48,8 +49,9 @@ func (a *Ask) expiry(g *agent.Generation, registered time.Time) Verdict {
 	}
 	asked, seen := "certificate "+g.SHA256, "not before "+g.NotBefore.UTC().Format(time.RFC3339)+", ends "+end.UTC().Format(time.RFC3339)
 	f, soon := agent.Expiry(g.NotBefore, end, a.Now, "leastkey rotate "+a.Record.Agent)
+	window := fmt.Sprintf("%.1f days", agent.WarnsBefore(g.NotBefore, end).Hours()/24)
 	if !soon {
-		return pass("until %s; it warns %d days before", end.UTC().Format(time.DateOnly), agent.WarnsBefore(g.NotBefore, end)/(24*time.Hour)).because(asked, "%s", seen)
+		return pass("until %s; it warns %s before", end.UTC().Format(time.DateOnly), window).because(asked, "%s", seen)
 	}
-	return Verdict{Outcome: f.Outcome, Detail: f.Detail, Remedy: f.Remedy}.because(asked, "%s", seen)
+	return Verdict{Outcome: f.Outcome, Detail: f.Detail + "; by its life it warns " + window + " before", Remedy: f.Remedy}.because(asked, "%s", seen)
 }

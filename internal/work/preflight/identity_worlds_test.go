@@ -189,7 +189,10 @@ func identityWorlds() []world {
 
 	of("identity_credential_expiry",
 		row("eleven months left", pass, nil, "", "until 2027-"),
-		row("29 days left", warn, func(f *fake) { renewed(ending(29))(f) }, "", "29 days"),
+		row("29 days left", warn, func(f *fake) { renewed(ending(29))(f) }, "", "warns 30.0 days before"),
+		row("20 of 45 days left", pass, func(f *fake) {
+			renewed(generation(issued(&must(keyPair()).PublicKey, today().AddDate(0, 0, -25), 45), "key-1", true))(f)
+		}, "", "warns 15.0 days before"),
 		row("5 days left", fail, func(f *fake) { renewed(ending(5))(f) }, "", "5 days"),
 		row("it has ended", fail, func(f *fake) { renewed(ending(-1))(f) }, "", "ended"),
 		row("Entra has an earlier end", fail, func(f *fake) { f.app.Certificates[0].End = today().AddDate(0, 0, 1) }, "", ""),
@@ -607,5 +610,34 @@ func TestEvidenceIsOfTheCheckItself(t *testing.T) {
 	slices.Sort(asked)
 	if want := []string{"GET https://example.test/Application", "GET https://example.test/Principal"}; !slices.Equal(asked, want) {
 		t.Errorf("%q, want %q", asked, want)
+	}
+}
+
+// Advice is what apply itself says, or what apply does: one that does not help costs the reader's trust in the others.
+func TestAdviceHelps(t *testing.T) {
+	const conditioned = "Microsoft.Authorization/roleAssignments/"
+	for _, row := range []struct {
+		name, check, advice string
+		mutate              func(*fake)
+	}{
+		{"the application is gone", "identity_valid", "directory/deletedItems/" + applicationID + "/restore", func(f *fake) { f.app = nil }},
+		{"both are gone", "identity_valid", "directory/deletedItems/" + applicationID + "/restore", func(f *fake) { f.app, f.sp = nil, nil }},
+		{"the service principal is gone", "identity_valid", "directory/deletedItems/" + principalID + "/restore", func(f *fake) { f.sp = nil }},
+		{"half made", "identity_valid", "leastkey apply bot, which makes it", func(f *fake) { f.subject.Record.PrincipalID = "" }},
+		{"the managed identity is gone", "identity_valid", "leastkey revoke bot", both(asManaged, func(f *fake) { f.managed = nil })},
+		{"the managed identity was made anew", "identity_valid", "leastkey adopt --resource-id " + resourceID, both(asManaged, func(f *fake) { f.managed.PrincipalID = strangerID })},
+		{"another kind", "identity_configured", "leastkey revoke bot", func(f *fake) { f.subject.Agent.Kind = agent.ManagedIdentity }},
+		{"a certificate beside federation", "identity_certificates_known", "--remove-foreign", func(f *fake) { f.subject.Agent.Federated = []agent.Federated{{Issuer: "https://i", Subject: "s"}} }},
+		{"ours, which the spec has dropped", "identity_federated", "leastkey apply bot", both(asFederated, wroteFederated, func(f *fake) { f.subject.Agent.Federated = nil })},
+		{"a role under a condition", "rbac_reader", "az role assignment delete --ids " + botGroup + "/providers/" + conditioned, both(lost(readerID), given(readerID, botGroup, principalID, "(1 == 2)"))},
+		{"a role under a condition above", "rbac_reader", "leastkey roles fix bot", both(lost(readerID), given(readerID, wholeSub, principalID, "(1 == 2)"))},
+		{"an owner of the service principal, in another cloud", "identity_owners", "https://graph.example/v1.0/servicePrincipals/", func(f *fake) { f.owners.principal = []agent.Owner{{ID: strangerID}} }},
+		{"a permission, in another cloud", "identity_graph_permissions", "https://graph.example/v1.0/servicePrincipals/", func(f *fake) { f.appRoles = []agent.AppRole{{ID: "1", RoleID: "r"}} }},
+	} {
+		f := healthy(t)
+		row.mutate(f)
+		if got := f.check(t, row.check); !strings.Contains(got.Remedy, row.advice) {
+			t.Errorf("%s: %s: %q, want %q in it", row.name, got.Outcome, got.Remedy, row.advice)
+		}
 	}
 }

@@ -103,7 +103,7 @@ func (c *Client) Consents(ctx context.Context, principalID string) ([]agent.Cons
 		return nil, err
 	}
 	var all []agent.Consent
-	k := call{op: "read the delegated permissions of service principal " + principalID, need: reading(), method: http.MethodGet, path: path + "/oauth2PermissionGrants"}
+	k := call{op: "read the delegated permissions of service principal " + principalID, need: right{"Directory Readers", "DelegatedPermissionGrant.Read.All"}, method: http.MethodGet, path: path + "/oauth2PermissionGrants"}
 	err = pages(ctx, c, k, func(g struct {
 		ID        string  `json:"id"`
 		Client    string  `json:"clientId"`
