@@ -2,10 +2,8 @@ package app
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -15,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -162,6 +159,7 @@ type server struct {
 	jobs     *control.Jobs
 	listener net.Listener
 	keys     *tls.Config
+	public   public // of the proxy before it
 	log      *slog.Logger
 	r        api.ServeRequest
 	notes    []string
@@ -184,12 +182,15 @@ func (a *App) server(r api.ServeRequest, h *house) (*server, error) {
 	if a.Getenv("ADMIN_SECRET") != "" {
 		s.notes = append(s.notes, "ADMIN_SECRET in the environment is not used: every child process could read it there. Put it into a file, and name that with --admin-secret-file")
 	}
+	if s.public, err = proxyOf(r.BehindProxy); err != nil {
+		return nil, err
+	}
 	if s.listener, err = listen(r); err != nil {
 		return nil, err
 	}
 	c := httpapi.Config{
 		House: h, Tokens: h.tokens, Jobs: s.jobs, LegacyAgent: r.LegacyAgent, AdminSecret: secretValue, Person: actor(),
-		Hosts: hostsOf(r, s.keys), TLS: s.keys != nil || r.BehindProxy != "", Proxied: r.BehindProxy != "", MetricsOpen: r.MetricsOpen,
+		Hosts: s.public.hosts(), Named: namedBy(s.keys), TLS: s.keys != nil || r.BehindProxy != "", Proxied: r.BehindProxy != "", MetricsOpen: r.MetricsOpen,
 		Due: h.due, Log: s.log, Trace: a.traces, Pages: pages(h, s.jobs),
 	}
 	if s.http, err = httpapi.New(c); err != nil {
@@ -227,66 +228,6 @@ func (a *App) logTo() io.Writer {
 	return os.Stderr
 }
 
-// listen takes the address. One that others reach needs TLS here or, by somebody's word, before it: a token in clear is everybody's.
-func listen(r api.ServeRequest) (net.Listener, error) {
-	at := cmp.Or(r.Listen, defaultListen)
-	host, _, err := net.SplitHostPort(at)
-	if err != nil {
-		return nil, fault.New(fault.Usage, "--listen "+at+" is not an address", "write it as 127.0.0.1:9090")
-	}
-	ip := net.ParseIP(host)
-	loopback := host == "localhost" || (ip != nil && ip.IsLoopback())
-	if !loopback && r.TLSCert == "" && r.BehindProxy == "" {
-		return nil, fault.New(fault.Usage, "--listen "+at+" is reached by others, and tokens would travel in clear", "add --tls-cert and --tls-key; or, where a proxy of yours speaks TLS, --behind-proxy with its public name")
-	}
-	if !loopback && r.MetricsOpen {
-		return nil, fault.New(fault.Usage, "--metrics-open is for loopback addresses", "give the scraper a token of role view")
-	}
-	l, err := net.Listen("tcp", at)
-	if err != nil {
-		return nil, &fault.Error{Code: fault.Unavailable, Op: "listen on " + at, Err: err, Hint: "name another address with --listen"}
-	}
-	return l, nil
-}
-
-func keysOf(r api.ServeRequest) (*tls.Config, error) {
-	if r.TLSCert == "" && r.TLSKey == "" {
-		return nil, nil
-	}
-	if r.TLSCert == "" || r.TLSKey == "" {
-		return nil, fault.New(fault.Usage, "--tls-cert and --tls-key go together", "")
-	}
-	pair, err := tls.LoadX509KeyPair(r.TLSCert, r.TLSKey)
-	if err != nil {
-		return nil, &fault.Error{Code: fault.Invalid, Op: "read the server's certificate and key", Err: err}
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
-// hostsOf are the names by which the server may be called: the proxy's, and those of its own certificate.
-func hostsOf(r api.ServeRequest, keys *tls.Config) []string {
-	var all []string
-	if r.BehindProxy != "" {
-		all = append(all, r.BehindProxy)
-	}
-	if keys == nil {
-		return all
-	}
-	leaf, err := x509.ParseCertificate(keys.Certificates[0].Certificate[0])
-	if err != nil { // LoadX509KeyPair has parsed it
-		return all
-	}
-	for _, ip := range leaf.IPAddresses {
-		all = append(all, ip.String())
-	}
-	for _, name := range leaf.DNSNames {
-		if !strings.HasPrefix(name, "*") { // a wildcard's names are not all ours
-			all = append(all, name)
-		}
-	}
-	return all
-}
-
 // shortestSecret is what somebody who guesses at the throttle's pace does not find in a lifetime.
 const shortestSecret = 16
 
@@ -309,9 +250,11 @@ func (a *App) adminSecret(file string) (secret.Value, error) {
 		return secret.Value{}, &fault.Error{Code: fault.Invalid, Op: "read the admin secret", Err: err}
 	case !info.Mode().IsRegular() || info.Size() > 4096:
 		return secret.Value{}, fault.New(fault.Invalid, file+" is no file with a secret", "")
-	// Docker mounts secrets readable by all, into a container where all is one; elsewhere that is every user of the machine.
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(file, "/run/secrets/") && given:
-		return secret.Value{}, fault.New(fault.Refused, fmt.Sprintf("%s can be read by other users (mode %04o)", file, info.Mode().Perm()), "chmod 600 "+file)
+	}
+	if given { // what systemd hands over is its own to protect
+		if err := readByOthers(file, info.Mode()); err != nil {
+			return secret.Value{}, err
+		}
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -326,18 +269,7 @@ func (a *App) adminSecret(file string) (secret.Value, error) {
 
 // info says where the server answers, with a new login link.
 func (s *server) info() api.ServeInfo {
-	scheme, at := "http", s.listener.Addr().String()
-	if s.keys != nil {
-		scheme = "https"
-		if host := hostsOf(s.r, s.keys); len(host) > 0 {
-			_, port, _ := net.SplitHostPort(at)
-			at = net.JoinHostPort(host[0], port)
-		}
-	}
-	if s.r.BehindProxy != "" {
-		scheme, at = "https", s.r.BehindProxy
-	}
-	i := api.ServeInfo{URL: scheme + "://" + at, Notes: s.notes}
+	i := api.ServeInfo{URL: s.url(), Notes: s.notes}
 	if !s.r.NoLink {
 		_ = s.http.Invite().Use(func(code []byte) error {
 			i.Login = secret.New([]byte(i.URL + "/login#" + string(code)))

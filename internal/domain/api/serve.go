@@ -8,7 +8,7 @@ type ServeRequest struct {
 	Listen      string // host:port; "" is loopback
 	TLSCert     string // PEM files; both or none
 	TLSKey      string
-	BehindProxy string // the public host name of a reverse proxy that speaks TLS before the server
+	BehindProxy string // the public name, HOST[:PORT], of a reverse proxy that speaks TLS before the server
 	LegacyAgent string // of the seed's endpoints; "" is the only agent
 	SecretFile  string // file with the seed's ADMIN_SECRET; "" is the systemd credential admin-secret, if there is one
 	MetricsOpen bool   // anybody who reaches a loopback address may read /metrics

@@ -35,7 +35,7 @@ It works on what leastkey.yaml names, or on the running local cloud where there 
 	fl.StringVar(&r.Listen, "listen", "127.0.0.1:9090", "`ADDRESS` and port; others than loopback need TLS")
 	fl.StringVar(&r.TLSCert, "tls-cert", "", "`FILE` with the server's certificate and its chain, in PEM")
 	fl.StringVar(&r.TLSKey, "tls-key", "", "`FILE` with its key")
-	fl.StringVar(&r.BehindProxy, "behind-proxy", "", "public `HOST` of a reverse proxy of yours that speaks TLS before this server")
+	fl.StringVar(&r.BehindProxy, "behind-proxy", "", "public `HOST[:PORT]` of a reverse proxy of yours that speaks TLS before this server")
 	fl.StringVar(&r.LegacyAgent, "legacy-agent", "", "`NAME` of the agent of polyclaw's endpoints (default: the only one)")
 	fl.StringVar(&r.SecretFile, "admin-secret-file", "", "`FILE` with polyclaw's ADMIN_SECRET (default: the systemd credential admin-secret)")
 	fl.BoolVar(&r.MetricsOpen, "metrics-open", false, "let anybody on this machine read /metrics")

@@ -34,6 +34,8 @@ type Config struct {
 	// Hosts are the names, without a port, by which the server may be called besides loopback's. A request for another name is refused: that
 	// is what a browser sends whose name service was made to point here (DNS rebinding).
 	Hosts []string
+	// Named tells whether the server's own certificate is for a name; nil means that there is none.
+	Named func(host string) bool
 	// TLS means that browsers come over TLS, here or at a proxy: cookies are then Secure.
 	TLS bool
 	// Proxied means that a reverse proxy stands before the server and writes X-Forwarded-For.
