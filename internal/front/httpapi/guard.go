@@ -68,7 +68,7 @@ func (s *Server) ourHost(host string) bool {
 	}
 	name = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(name, "["), "]"))
 	ip := net.ParseIP(name)
-	return name == "localhost" || (ip != nil && ip.IsLoopback()) || s.hosts[name]
+	return name == "localhost" || (ip != nil && ip.IsLoopback()) || s.hosts[name] || (s.c.Named != nil && s.c.Named(name))
 }
 
 // secretInQuery tells whether a query has what people put tokens in.
