@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 
-	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/work/preflight"
 	"github.com/leastkey/leastkey/internal/work/provision"
 	"github.com/leastkey/leastkey/internal/world/tape"
@@ -22,9 +21,16 @@ func (a *App) preflight(p *place, w outside, keys provision.Keystore, mem recall
 		Host:       preflightHost{app: a, p: p, search: mem.search},
 		Identities: w.arm,
 		Own:        preflightOwn{p: p, w: w, keys: keys},
-		Ledger:     func(ctx context.Context) (api.LedgerVerdict, error) { return mem.ledger.Verify(ctx) },
-		Roles:      p.roles,
-		Tape:       tape.With,
+		Ledger: func(ctx context.Context) (preflight.Chain, error) {
+			v, err := mem.ledger.Verify(ctx)
+			if err != nil {
+				return preflight.Chain{}, err
+			}
+			gone, err := mem.ledger.Unguarded(ctx)
+			return preflight.Chain{LedgerVerdict: v, Unguarded: gone}, err
+		},
+		Roles: p.roles,
+		Tape:  tape.With,
 	})
 }
 

@@ -322,3 +322,41 @@ func TestALedgerThatSomebodyChangedFails(t *testing.T) {
 		}
 	})
 }
+
+// The end of a ledger is cut off without a break in its chain. The report before remembers what it held, and the guards are gone.
+func TestALedgerThatSomebodyCutOffFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newExamined(t)
+		x.says("untouched", "ledger_intact", finding.Pass, "")
+		change := func(statements string) {
+			db, err := sqlite.Open(t.Context(), filepath.Join(x.dir, dbName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = db.ExecContext(t.Context(), statements)
+			if err = errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var guard string
+		db, err := sqlite.Open(t.Context(), filepath.Join(x.dir, dbName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.QueryRowContext(t.Context(), "SELECT sql FROM sqlite_master WHERE name = 'ledger_is_not_deleted'").Scan(&guard)
+		if err = errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		change("DROP TRIGGER ledger_is_not_deleted")
+		x.says("without a guard", "ledger_intact", finding.Fail, "ledger_is_not_deleted")
+		change(guard)
+		x.says("with the guard again", "ledger_intact", finding.Pass, "")
+		was := x.last.ID
+		change("DROP TRIGGER ledger_is_not_deleted; DELETE FROM ledger WHERE seq > (SELECT max(seq) - 1 FROM ledger); " + guard)
+		x.says("cut off, and guarded again", "ledger_intact", finding.Fail, was)
+		x.says("once more, when the newest report is of after the cut", "ledger_intact", finding.Fail, was)
+		if x.last.Green {
+			t.Error("it is green")
+		}
+	})
+}

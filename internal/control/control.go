@@ -45,6 +45,7 @@ type Ledger interface {
 	Head(ctx context.Context) (string, error)
 	List(ctx context.Context, limit int) ([]api.LedgerEntry, error)
 	Verify(ctx context.Context) (api.LedgerVerdict, error)
+	Unguarded(ctx context.Context) ([]string, error) // what protects it and is gone
 }
 
 // Adoptable finds an application that is not recorded.

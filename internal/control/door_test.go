@@ -35,6 +35,7 @@ func (n *nothing) Open(context.Context, string) (*agent.Run, error)     { return
 func (n *nothing) Head(context.Context) (string, error)                 { return "head", nil }
 func (n *nothing) List(context.Context, int) ([]api.LedgerEntry, error) { return n.ledger, nil }
 func (n *nothing) Verify(context.Context) (api.LedgerVerdict, error)    { return api.LedgerVerdict{}, nil }
+func (n *nothing) Unguarded(context.Context) ([]string, error)          { return nil, nil }
 func (n *nothing) Update(context.Context, string, func(*agent.Record) error) error {
 	n.Error("the record was changed")
 	return nil

@@ -24,6 +24,7 @@ type Runs interface {
 	Latest(ctx context.Context, agent string) (*api.PreflightReport, error) // nil: there is none
 	List(ctx context.Context, agent string, limit int) ([]api.PreflightReport, error)
 	Get(ctx context.Context, agent, id string) (api.PreflightReport, error) // fault.NotFound
+	Seals(ctx context.Context) ([]api.PreflightReport, error)               // of every agent: id, agent, ledger head and digest alone
 }
 
 // preflightAction is what the ledger calls a run: an entry when it is asked for, and one when it has ended, whose detail names the digest of
@@ -80,7 +81,7 @@ func (d *Door) examine(ctx context.Context, a *agent.Agent, rec agent.Record, te
 	}
 	c := d.c.Preflight.Config
 	operator := once(c.Operator)
-	c.Operator, c.Open = operator, d.c.Journal.Open
+	c.Operator, c.Open, c.Ledger = operator, d.c.Journal.Open, d.remembering(c.Ledger)
 	ctx, heard := c.Tape(ctx)
 	rep.Findings = preflight.New(c).Run(ctx, preflight.Subject{Spec: d.c.Spec, Agent: a, Record: rec, Where: at, Now: rep.At}, told(a.Name, tell))
 	if who, err := operator(ctx); err == nil { // asked already by the checks
@@ -241,12 +242,58 @@ func (d *Door) sealed(ctx context.Context, r api.PreflightReport) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	begun := false
+	return sealsOf(all).entry(r), nil
+}
+
+// seals are where the entries of a ledger stand: each hash, and the end of each run by agent and digest.
+type seals struct {
+	heads map[string]int64
+	ends  map[[2]string]int64
+}
+
+func sealsOf(all []api.LedgerEntry) seals {
+	s := seals{map[string]int64{}, map[[2]string]int64{}}
 	for _, e := range all {
-		if begun && e.Action == preflightAction && e.Subject == r.Agent && e.Detail == sealing(r.Digest) {
-			return e.Seq, nil
+		s.heads[e.Hash] = e.Seq
+		if e.Action == preflightAction {
+			s.ends[[2]string{e.Subject, e.Detail}] = e.Seq
 		}
-		begun = begun || e.Hash == r.LedgerHead
 	}
-	return 0, nil
+	return s
+}
+
+// entry is the number of the entry that ends the report's run; 0 if there is none after the head that the report names.
+func (s seals) entry(r api.PreflightReport) int64 {
+	head, known := s.heads[r.LedgerHead]
+	if end := s.ends[[2]string{r.Agent, sealing(r.Digest)}]; known && end > head {
+		return end
+	}
+	return 0
+}
+
+// remembering adds to what is known of the ledger which kept reports it does not hold any more. A chain that was cut off, or written anew,
+// is whole in itself: what pins it is what others remember of it. Every report counts, not the newest alone, which may be of after the
+// cut. The reports are read first: another run, which ends meanwhile, writes its entry before it keeps its report.
+func (d *Door) remembering(read func(context.Context) (preflight.Chain, error)) func(context.Context) (preflight.Chain, error) {
+	return func(ctx context.Context) (preflight.Chain, error) {
+		kept, err := d.c.Runs.Seals(ctx)
+		if err != nil {
+			return preflight.Chain{}, err
+		}
+		chain, err := read(ctx)
+		if err != nil || !chain.Intact || len(kept) == 0 {
+			return chain, err
+		}
+		all, err := d.c.Ledger.List(ctx, 0)
+		if err != nil {
+			return chain, err
+		}
+		entries := sealsOf(all)
+		for _, r := range kept {
+			if entries.entry(r) == 0 {
+				chain.Lost = append(chain.Lost, r.ID+" of "+r.Agent)
+			}
+		}
+		return chain, nil
+	}
 }

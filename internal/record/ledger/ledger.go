@@ -29,29 +29,90 @@ type Ledger struct {
 }
 
 const schema = `
-CREATE TABLE IF NOT EXISTS ledger (
+CREATE TABLE ledger (
 	seq   BIGINT PRIMARY KEY,
 	entry TEXT NOT NULL,
 	hash  TEXT NOT NULL
 );`
 
-// guards are a second line against our own mistakes (SQLite's dialect). Somebody who writes to the file can drop them; the chain shows
-// what they do then.
-const guards = `
-CREATE TRIGGER IF NOT EXISTS ledger_is_not_changed BEFORE UPDATE ON ledger
-	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS ledger_is_not_deleted BEFORE DELETE ON ledger
-	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS ledger_only_grows BEFORE INSERT ON ledger
-	WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM ledger)
-	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;`
+// guard is a trigger of SQLite's.
+type guard struct{ name, sql string }
 
-// New makes the table and its guards where they are missing.
-func New(ctx context.Context, db *sql.DB) (*Ledger, error) {
-	if _, err := db.ExecContext(ctx, schema+guards); err != nil {
-		return nil, sqlite.Failed("prepare ledger", err)
+// guards are a second line against our own mistakes. Somebody who writes to the file can drop them; the chain shows what they do then, all
+// but the cutting off of its end. That they are gone tells it too, so they are made with the table and never again: see [Ledger.Unguarded].
+func guards() []guard {
+	return []guard{
+		{"ledger_is_not_changed", `CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE ON ledger
+	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END`},
+		{"ledger_is_not_deleted", `CREATE TRIGGER ledger_is_not_deleted BEFORE DELETE ON ledger
+	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END`},
+		{"ledger_only_grows", `CREATE TRIGGER ledger_only_grows BEFORE INSERT ON ledger
+	WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM ledger)
+	BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END`},
 	}
-	return &Ledger{Now: time.Now, db: db}, nil
+}
+
+// New makes the table and its guards together, where the table is missing.
+func New(ctx context.Context, db *sql.DB) (*Ledger, error) {
+	const op = "prepare ledger"
+	l := &Ledger{Now: time.Now, db: db}
+	there, err := l.written(ctx, db, "table", "ledger")
+	if err != nil || there != "" {
+		return l, err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, sqlite.Failed(op, err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if there, err = l.written(ctx, tx, "table", "ledger"); err != nil || there != "" {
+		return l, err // another process was faster
+	}
+	steps := []string{schema}
+	for _, g := range guards() {
+		steps = append(steps, g.sql)
+	}
+	for _, step := range steps {
+		if _, err := tx.ExecContext(ctx, step); err != nil {
+			return nil, sqlite.Failed(op, err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, sqlite.Failed(op, err)
+	}
+	return l, nil
+}
+
+// written is the statement that the database keeps of a thing of its own; "" if there is none of that name.
+func (l *Ledger) written(ctx context.Context, q querier, kind, name string) (statement string, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT sql FROM sqlite_master WHERE type = $1 AND name = $2`, kind, name)
+	if err != nil {
+		return "", sqlite.Failed("look at ledger", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := rows.Scan(&statement); err != nil {
+			return "", sqlite.Failed("look at ledger", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return "", sqlite.Failed("look at ledger", err)
+	}
+	return statement, nil
+}
+
+// Unguarded are the names of the guards that are gone, or that are not as New has made them. None of our own operations takes one away.
+func (l *Ledger) Unguarded(ctx context.Context) (gone []string, err error) {
+	for _, g := range guards() {
+		have, err := l.written(ctx, l.db, "trigger", g.name)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Join(strings.Fields(have), " ") != strings.Join(strings.Fields(g.sql), " ") {
+			gone = append(gone, g.name)
+		}
+	}
+	return gone, nil
 }
 
 // content is what is hashed: the entry without its hash, as JSON with these fields in this order, no spaces, < > & as they are, and

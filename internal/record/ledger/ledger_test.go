@@ -88,6 +88,27 @@ func TestLedgerRefusesChangeBySQL(t *testing.T) {
 	}
 }
 
+// What guards the table is made once: to open the ledger again does not hide that somebody has taken a guard away or emptied it.
+func TestAMissingGuardIsTold(t *testing.T) {
+	const still = `CREATE TRIGGER ledger_only_grows BEFORE INSERT ON ledger BEGIN SELECT 1; END`
+	for change, want := range map[string][]string{
+		``: nil, `DROP TRIGGER ledger_is_not_deleted`: {"ledger_is_not_deleted"}, `DROP TRIGGER ledger_only_grows; ` + still: {"ledger_only_grows"},
+		`DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_deleted`: {"ledger_is_not_changed", "ledger_is_not_deleted"},
+	} {
+		l := newLedger(t, 1)
+		if _, err := l.db.ExecContext(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		again, err := New(t.Context(), l.db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gone, err := again.Unguarded(t.Context()); err != nil || !reflect.DeepEqual(gone, want) {
+			t.Errorf("%s: %v %v, want %v", change, gone, err, want)
+		}
+	}
+}
+
 func TestVerifySeesTampering(t *testing.T) {
 	const unguard = `DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_deleted; DROP TRIGGER ledger_only_grows;`
 	for name, c := range map[string]struct {

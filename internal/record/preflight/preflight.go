@@ -120,6 +120,28 @@ func (s *Store) List(ctx context.Context, agent string, limit int) (all []api.Pr
 	return all, nil
 }
 
+// Seals are what the ledger must hold of every kept report, of whatever agent: id, agent, ledger head and digest, the oldest first. Nothing
+// else of the reports is given, and they are not verified: what was changed in them the ledger does not hold.
+func (s *Store) Seals(ctx context.Context) (all []api.PreflightReport, err error) {
+	const op = "read the seals of the preflight's reports"
+	rows, err := s.db.QueryContext(ctx, `SELECT id, agent, coalesce(json_extract(report, '$.ledger_head'), ''), coalesce(json_extract(report, '$.digest'), '') FROM preflights ORDER BY n`)
+	if err != nil {
+		return nil, sqlite.Failed(op, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var r api.PreflightReport
+		if err := rows.Scan(&r.ID, &r.Agent, &r.LedgerHead, &r.Digest); err != nil {
+			return nil, sqlite.Failed(op, err)
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, sqlite.Failed(op, err)
+	}
+	return all, nil
+}
+
 // Get is the agent's report of that id. fault.NotFound: there is none, or it was the oldest one day. fault.Corrupt: it does not read.
 func (s *Store) Get(ctx context.Context, agent, id string) (api.PreflightReport, error) {
 	var text string

@@ -107,6 +107,25 @@ func TestTheOldestReportsOfAnAgentGo(t *testing.T) {
 	}
 }
 
+// The seals are those of every agent's reports, and what was changed in one shows in them.
+func TestTheSealsOfAllAgents(t *testing.T) {
+	s := newStore(t)
+	save(t, s, "a", "1", "2")
+	save(t, s, "b", "3")
+	if _, err := s.db.ExecContext(t.Context(), `UPDATE preflights SET report = replace(report, '"ledger_head":"head"', '"ledger_head":"other"') WHERE id = '2'`); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Seals(t.Context())
+	if err != nil || ids(all) != ids([]api.PreflightReport{{ID: "1"}, {ID: "2"}, {ID: "3"}}) {
+		t.Fatalf("%v %v", all, err)
+	}
+	for i, want := range []string{"head", "other", "head"} {
+		if all[i].LedgerHead != want || all[i].Digest == "" || all[i].Agent == "" || all[i].Findings != nil {
+			t.Errorf("%+v", all[i])
+		}
+	}
+}
+
 func TestOnlyASealedReportIsKeptAndNoneReplacesAnother(t *testing.T) {
 	s, ctx := newStore(t), t.Context()
 	save(t, s, "bot", "1")

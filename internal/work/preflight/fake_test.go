@@ -42,7 +42,7 @@ func worlds() []world { return slices.Concat(identityWorlds(), rbacWorlds(), sec
 type fake struct {
 	subject Subject
 	caller  api.Caller
-	ledger  api.LedgerVerdict
+	ledger  Chain
 
 	fakeIdentity
 	fakeRBAC
@@ -124,7 +124,7 @@ func healthy(t *testing.T) *fake {
 		},
 	}
 	f.caller = api.Caller{Operator: "az", Name: "op@example.test", ObjectID: operatorID, TenantID: tenantID, Subscription: subscription}
-	f.ledger = api.LedgerVerdict{Entries: 3, Head: "abc", Intact: true}
+	f.ledger = Chain{LedgerVerdict: api.LedgerVerdict{Entries: 3, Head: "abc", Intact: true}}
 	f.fakeIdentity = healthyIdentity(f)
 	f.fakeRBAC = healthyRBAC(f)
 	f.fakeSecrets = healthySecrets(f)
@@ -137,7 +137,7 @@ func (f *fake) preflight() *Preflight {
 		Operator: func(ctx context.Context) (api.Caller, error) { return f.caller, f.ask(ctx, "Operator") },
 		Graph:    fakeGraph{f}, GraphAt: "https://graph.example", ARM: fakeARM{f}, Self: func(Subject) Self { return fakeSelf{f} }, Host: fakeHost{f}, Own: fakeOwn{f}, Identities: fakeIdentities{f},
 		Open:   func(ctx context.Context, _ string) (*agent.Run, error) { return f.open, f.ask(ctx, "Open") },
-		Ledger: func(ctx context.Context) (api.LedgerVerdict, error) { return f.ledger, f.ask(ctx, "Ledger") },
+		Ledger: func(ctx context.Context) (Chain, error) { return f.ledger, f.ask(ctx, "Ledger") },
 		Roles:  role.Builtin(), Tape: f.tape,
 	})
 }

@@ -64,7 +64,7 @@ type Config struct {
 	Host       Host                                      // the machine that this runs on
 	Identities Identities                                // as the operator
 	Own        Own                                       // what this machine has of the identity: its key, its ids, the time
-	Ledger     func(context.Context) (api.LedgerVerdict, error)
+	Ledger     func(context.Context) (Chain, error)
 	Open       func(ctx context.Context, agentName string) (*agent.Run, error) // the run that has begun and not ended; nil: there is none
 	Roles      role.Catalogue
 	// Tape notes the requests that are made under the context; the second function gives them, redacted.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/finding"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 )
@@ -112,7 +111,7 @@ type secretsLookups struct {
 	me          lookup[Account]
 	kept        lookup[[]File]
 	names       lookup[[]string] // of the vault's secrets, as the identity
-	ledger      lookup[api.LedgerVerdict]
+	ledger      lookup[Chain]
 }
 
 // wire says who owns each lookup, and how it is read.
@@ -121,7 +120,7 @@ func (l *secretsLookups) wire() {
 	l.me = lookup[Account]{owner: idHomes, read: readMe}
 	l.kept = lookup[[]File]{owner: idStateFiles, read: func(ctx context.Context, a *Ask) ([]File, error) { return a.run.p.Host.Kept(ctx) }}
 	l.names = lookup[[]string]{owner: idVault, read: readVault}
-	l.ledger = lookup[api.LedgerVerdict]{owner: idLedger, read: readLedger}
+	l.ledger = lookup[Chain]{owner: idLedger, read: readLedger}
 }
 
 const (

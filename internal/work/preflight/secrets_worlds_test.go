@@ -234,6 +234,8 @@ func homesWorlds() []world {
 		{idLedger, "the chain holds", finding.Pass, nil, "", "3 entries"},
 		{idLedger, "an entry was changed", finding.Fail, func(f *fake) { f.ledger.Intact, f.ledger.Broken = false, 2 }, "", "entry 2"},
 		{idLedger, "every entry was deleted", finding.Fail, func(f *fake) { f.ledger.Entries = 0 }, "", "empty"},
+		{idLedger, "its end was cut off", finding.Fail, func(f *fake) { f.ledger.Lost = []string{"run-7"} }, "", "run-7"},
+		{idLedger, "its guards were removed", finding.Fail, func(f *fake) { f.ledger.Unguarded = []string{"ledger_only_grows"} }, "", "ledger_only_grows"},
 		{idLedger, "it cannot be read", finding.Unknown, without("Ledger"), "", ""},
 	}
 }
