@@ -91,7 +91,7 @@ Exit code 0 if the report is green: nothing fails, and everything that must be k
 }
 
 func (c *command) runPreflight(ctx context.Context, name string, s sheet) error {
-	file, err := beginFile(s.out, 0o644) // it holds no secret, and is made to be shown
+	file, err := beginFile(s.out, 0o600) // no secret is in it, but who may do what is; its owner decides whom to show it
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ in any form; exit code 3 if that one is not green.`,
 }
 
 func (c *command) showKept(ctx context.Context, name, id string, s sheet) error {
-	file, err := beginFile(s.out, 0o644)
+	file, err := beginFile(s.out, 0o600)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"reflect"
 	"strings"
 	"testing"
@@ -126,6 +127,9 @@ func TestPreflightInEveryForm(t *testing.T) {
 		}
 		path := filepath.Join(dir, "report"+f.Suffix())
 		want(t, r, 3, []string{"Preflight of bot."}, []string{"wrote " + path + ", as " + string(f)}, "preflight", "-o", path)
+		if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is not its owner's alone: %v %v", path, info, err)
+		}
 		b, err := os.ReadFile(path)
 		if err != nil || string(b) != out {
 			t.Errorf("%s in a file: %v\n%s", f, err, b)

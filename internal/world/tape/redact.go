@@ -25,7 +25,7 @@ type kind int
 const (
 	open   kind = iota
 	tokens      // tokens and codes under names that we know, among others that are of interest
-	values      // vault data: what stands under "value" is a secret
+	values      // vault data: only ids, names and what an error says are none of somebody's own words
 	sealed      // nothing of it is shown
 )
 
@@ -154,16 +154,23 @@ func (p *printer) value(name string, secret bool) bool {
 	if !ok {
 		return false
 	}
-	secret = secret || hidden(name)
+	secret = secret || hidden(name) || p.what == values && strings.EqualFold(name, "tags")
 	switch t := t.(type) {
 	case json.Delim:
 		return p.inside(name, t, secret)
 	case nil:
 		p.out.WriteString("null") // that there is none is no secret
 	default:
-		p.scalar(t, secret || p.what == values && strings.EqualFold(name, "value"))
+		p.scalar(t, secret || p.what == values && !ofVault(name))
 	}
 	return true
+}
+
+// ofVault tells whether what a vault says under the name is the vault's own: ids, times, switches and errors (Key Vault REST API 7.4,
+// SecretItem and SecretAttributes). contentType, tags and value are whatever somebody has put there.
+func ofVault(name string) bool {
+	return slices.Contains([]string{"id", "kid", "sid", "nextlink", "recoveryid", "attributes", "enabled", "created", "updated", "exp", "nbf", "recoverylevel", "recoverabledays", "managed", "scheduledpurgedate", "deleteddate",
+		"code", "message", "status", "access_denied"}, strings.ToLower(name))
 }
 
 func (p *printer) scalar(t any, secret bool) {
@@ -199,7 +206,7 @@ func (p *printer) inside(name string, begin json.Delim, secret bool) bool {
 				return false
 			}
 			of, _ = t.(string)
-			p.scalar(of, false)
+			p.scalar(of, secret && p.what == values) // a tag's name is as free as its value
 			p.out.WriteByte(':')
 		}
 		if !p.value(of, secret) {
