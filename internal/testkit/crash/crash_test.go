@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/leastkey/leastkey/internal/app"
+	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/role"
 	"github.com/leastkey/leastkey/internal/localcloud"
 	"github.com/leastkey/leastkey/internal/testkit/cloudview"
@@ -73,7 +74,9 @@ type verb struct {
 	before  func(*world)
 	stopped func(*world) // what has to be true wherever it stops; nil is nothing
 	check   func(*world)
-	sample  bool // of repeated reads only the first and the last
+	code    int    // with which it ends where nothing disturbs it
+	goesOn  string // what the ledger says once an open run was continued; "" is not looked at
+	sample  bool   // of repeated reads only the first and the last
 }
 
 func verbs() []verb {
@@ -88,6 +91,9 @@ func verbs() []verb {
 		{name: "revoke-identity", spec: managedSpec, args: []string{"revoke", "--yes", bot}, setup: apply, check: (*world).withoutIdentity, sample: true},
 		{name: "federated", spec: federatedSpec, args: apply, check: (*world).withoutKey, sample: true},
 		{name: "rotate", args: []string{"rotate", "--yes", bot}, setup: apply, before: (*world).remember, stopped: (*world).agentLogsIn, check: (*world).renewed, sample: true},
+		{name: "fix-roles", args: []string{"roles", "fix", "--yes", bot}, setup: apply, before: (*world).unassign, check: (*world).provisioned, goesOn: "fix-roles (continued)", sample: true},
+		{name: "prepare", args: []string{"migrate", bot, "--prepare", "--yes"}, before: (*world).runtime, stopped: (*world).runtimeWorks, check: (*world).prepared,
+			code: api.ExitFindings, goesOn: "migrate (continued)", sample: true}, // the password that is left is a finding
 		{name: "migrate", args: migration(), before: (*world).legacy, stopped: (*world).logsIn, check: (*world).migrated},
 		{name: "rotate-provisioner", args: rotate, before: (*world).rotatable, stopped: (*world).logsIn, check: (*world).migrated, sample: true},
 		{name: "rotate-expired", args: rotate, before: (*world).expired, stopped: (*world).slotLogsIn, check: (*world).migrated, sample: true},
@@ -130,7 +136,7 @@ func record(t *testing.T, v verb) []string {
 	defer w.close()
 	w.prepare(v)
 	list := filepath.Join(w.home, "points")
-	if out, code := w.child(v.args, recordTo+"="+list); code != 0 {
+	if out, code := w.child(v.args, recordTo+"="+list); code != v.code {
 		t.Fatalf("%s undisturbed: exit %d\n%s", v.name, code, out)
 	}
 	v.check(w)
@@ -176,15 +182,19 @@ func killed(t *testing.T, v verb, point string) {
 	w.prepare(v)
 	out, code := w.child(v.args, dieAt+"="+point)
 	// How often a read is repeated while something settles is a matter of time; such a point may not come in every run.
-	if repeated := strings.HasPrefix(point, "http GET"); code != -int(syscall.SIGKILL) && !(repeated && code == 0) {
+	if repeated := strings.HasPrefix(point, "http GET"); code != -int(syscall.SIGKILL) && !(repeated && code == v.code) {
 		t.Fatalf("the point was not reached: exit %d\n%s", code, out)
 	}
 	if v.stopped != nil {
 		v.stopped(w)
 	}
 	out, code = w.child(v.args)
-	if code != 0 && !strings.Contains(out, "nothing to revoke") {
+	if code != v.code && !strings.Contains(out, "nothing to revoke") {
 		t.Fatalf("the next run: exit %d\n%s", code, out)
+	}
+	// Between the begin and the end of a step a run is open, and the next run has to go on with it.
+	if ledger, _ := w.child([]string{"ledger", "show"}); v.goesOn != "" && (strings.HasPrefix(point, "journal begin") || strings.HasPrefix(point, "journal end")) && !strings.Contains(ledger, v.goesOn) {
+		t.Errorf("the next run has not continued the one that stopped\n%s", ledger)
 	}
 	v.check(w)
 	if t.Failed() {
