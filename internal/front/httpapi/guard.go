@@ -31,7 +31,7 @@ func (s *Server) harden(next http.Handler) http.Handler {
 		s.mark(w.Header(), r.URL.Path)
 		switch {
 		case !s.ourHost(r.Host):
-			writeProblem(w, plain(http.StatusMisdirectedRequest, fault.Refused, "this server is not called by that name", "use the address that leastkey serve printed, or name the public one with --behind-proxy"))
+			s.reply(w, r, plain(http.StatusMisdirectedRequest, fault.Refused, "this server is not called by that name", "use the address that leastkey serve printed, or name the public one with --behind-proxy"))
 		case strange(r):
 			s.fail(w, r, noPath())
 		case secretInQuery(r.URL.RawQuery):
@@ -126,7 +126,7 @@ func (s *Server) wholeBody(w http.ResponseWriter, r *http.Request, limit int64) 
 	}
 	tooLarge := func() bool {
 		w.Header().Set("Connection", "close")
-		writeProblem(w, plain(http.StatusRequestEntityTooLarge, fault.Invalid, "the body is too large", "at most "+size(limit)))
+		s.reply(w, r, plain(http.StatusRequestEntityTooLarge, fault.Invalid, "the body is too large", "at most "+size(limit)))
 		return false
 	}
 	if r.ContentLength > limit {
@@ -138,10 +138,10 @@ func (s *Server) wholeBody(w http.ResponseWriter, r *http.Request, limit int64) 
 		return tooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
-		writeProblem(w, plain(http.StatusRequestTimeout, fault.Invalid, "the body did not come in time", "send it within "+bodyPatience.String()))
+		s.reply(w, r, plain(http.StatusRequestTimeout, fault.Invalid, "the body did not come in time", "send it within "+bodyPatience.String()))
 		return false
 	case err != nil:
-		writeProblem(w, plain(http.StatusBadRequest, fault.Invalid, "the body could not be read", ""))
+		s.reply(w, r, plain(http.StatusBadRequest, fault.Invalid, "the body could not be read", ""))
 		return false
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a recorder of tests has none
@@ -156,15 +156,16 @@ func size(n int64) string {
 	return "4 KiB"
 }
 
-// jsonOnly refuses a body that says it is something else. A form is what a foreign page can send without being asked.
+// jsonOnly refuses a body that says it is something else. A form is what a foreign page can send without being asked. The seed's endpoints never
+// looked at what a body says of itself; there the origin alone keeps foreign pages out.
 func (s *Server) jsonOnly(w http.ResponseWriter, r *http.Request) bool {
 	said := r.Header.Get("Content-Type")
-	if said == "" || r.Body == nil || r.ContentLength == 0 {
+	if said == "" || legacyPath(r.URL.Path) || r.Body == nil || r.ContentLength == 0 {
 		return true
 	}
 	if kind, _, err := mime.ParseMediaType(said); err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json")) {
 		return true
 	}
-	writeProblem(w, plain(http.StatusUnsupportedMediaType, fault.Unsupported, "the body is not JSON", "Content-Type: application/json"))
+	s.reply(w, r, plain(http.StatusUnsupportedMediaType, fault.Unsupported, "the body is not JSON", "Content-Type: application/json"))
 	return false
 }

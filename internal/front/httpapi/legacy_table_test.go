@@ -263,7 +263,7 @@ func TestWrongMethodsOfTheSeedsEndpoints(t *testing.T) {
 				continue
 			}
 			r := w.ask(applying, method, path, "")
-			w.like(r, 405, `{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"<text>","hint":"<text>","code":"unsupported"}`)
+			w.like(r, 405, `{"status":"error","message":"<text>","hint":"<text>"}`)
 			if !strings.Contains(r.header.Get("Allow"), allowed) {
 				t.Errorf("%s %s: Allow is %q", method, path, r.header.Get("Allow"))
 			}

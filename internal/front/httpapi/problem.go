@@ -78,6 +78,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeJSON(w, p.Status, "application/json", map[string]string{"status": "unauthorized", "message": "Invalid or missing admin secret", "hint": p.Hint})
 		return
 	}
+	s.reply(w, r, p)
+}
+
+// reply writes a problem, or, to an endpoint of the seed, what its front end reads: every error there has status and message.
+func (s *Server) reply(w http.ResponseWriter, r *http.Request, p api.Problem) {
+	if legacyPath(r.URL.Path) {
+		writeJSON(w, p.Status, "application/json", legacyError{Status: "error", Message: p.Detail, Hint: p.Hint})
+		return
+	}
 	writeProblem(w, p)
 }
 
@@ -105,7 +114,12 @@ func unauthenticated() error {
 
 // legacyPath tells whether the path is one of the seed's.
 func legacyPath(p string) bool {
-	return strings.HasPrefix(p, "/api/") && !strings.HasPrefix(p, v1+"/")
+	for _, space := range []string{"/api/setup/", "/api/identity/", "/api/guardrails/", "/api/auth/"} {
+		if strings.HasPrefix(p, space) {
+			return true
+		}
+	}
+	return p == "/health"
 }
 
 // plainProblem turns huma's own errors into problems as ours are. Its model echoes the value that was wrong, which may be a secret in the wrong

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -514,6 +515,40 @@ func TestWhatIsNotJSONIsRefused(t *testing.T) {
 	}
 	if strings.Contains(f.log.String(), marked) || strings.Contains(f.log.String(), viewToken) {
 		t.Error("the log has a body")
+	}
+}
+
+// TestTheSeedsFrontEndReadsEveryRefusal: it shows message, whatever the status.
+func TestTheSeedsFrontEndReadsEveryRefusal(t *testing.T) {
+	at := &clock{time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)}
+	f := newFrame(t, func(c *Config) { c.Now, c.AdminSecret = at.now, secret.New([]byte(theSecret)) })
+	for range freeFailures + 1 {
+		f.ask(t, "GET", "/api/identity/info", "", as("guess"))
+	}
+	provision := "/api/setup/runtime-identity/provision"
+	for name, row := range map[string]struct {
+		status             int
+		method, path, body string
+		headers            []string
+	}{
+		"a role that is too low": {403, "POST", provision, "{}", []string{as(viewToken)}},
+		"another site's page":    {403, "POST", provision, "{}", []string{as(fullToken), "Origin: https://evil.test", "Sec-Fetch-Site: cross-site"}},
+		"no such path":           {404, "GET", "/api/setup/nothing", "", []string{as(viewToken)}},
+		"a wrong method":         {405, "GET", provision, "", []string{as(viewToken)}},
+		"a body too large":       {413, "POST", provision, strings.Repeat("x", maxBody+1), []string{as(fullToken)}},
+		"another name":           {421, "GET", "/health", "", []string{"Host: evil.test"}},
+		"too many guesses":       {429, "GET", "/api/identity/info", "", []string{as("guess")}},
+	} {
+		a := f.ask(t, row.method, row.path, row.body, row.headers...)
+		var said map[string]string
+		if err := json.Unmarshal([]byte(a.text), &said); err != nil || a.StatusCode != row.status || said["status"] != "error" || said["message"] == "" || said["hint"] == "" || a.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %s (%v)", name, a.StatusCode, a.text, err)
+		}
+	}
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "garbage;;"} {
+		if a := f.ask(t, "POST", "/api/auth/check", "{}", "Content-Type: "+kind, as(viewToken)); a.StatusCode != 200 {
+			t.Errorf("a body of %s, which the original ignores: %d %s", kind, a.StatusCode, a.text)
+		}
 	}
 }
 

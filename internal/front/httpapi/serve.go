@@ -71,7 +71,7 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler)
 	h.ServeHTTP(said, r)
 	if said.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", said.header.Get("Allow"))
-		writeProblem(w, plain(http.StatusMethodNotAllowed, fault.Unsupported, r.Method+" does not go with this path", "it takes "+said.header.Get("Allow")))
+		s.reply(w, r, plain(http.StatusMethodNotAllowed, fault.Unsupported, r.Method+" does not go with this path", "it takes "+said.header.Get("Allow")))
 		return
 	}
 	s.fail(w, r, noPath())

@@ -75,7 +75,7 @@ func (s *Server) guarded(w *writer, r *http.Request, next http.Handler) (cut boo
 		default:
 			s.c.Log.Error("panic", "request", noteOf(r.Context()).id, "cause", fault.Sentence(fmt.Sprint(cause)), "stack", string(debug.Stack()))
 			if cut = w.status != 0; !cut {
-				writeProblem(w, plain(http.StatusInternalServerError, fault.Unknown, "something went wrong here", "the server's log has it under request "+noteOf(r.Context()).id))
+				s.reply(w, r, plain(http.StatusInternalServerError, fault.Unknown, "something went wrong here", "the server's log has it under request "+noteOf(r.Context()).id))
 			}
 		}
 	}()
