@@ -14,6 +14,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/plain"
 )
 
 //go:embed report.gohtml
@@ -42,13 +43,13 @@ func page(r api.PreflightReport) ([]byte, error) {
 	sum := sha256.Sum256([]byte(pageStyle))
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"R": r, "Groups": Groups(r.Findings), "Headline": Headline(r), "Style": template.CSS(pageStyle), "Own": template.JS(printable(own)),
+		"R": r, "Groups": Groups(r.Findings), "Headline": Headline(r), "Style": template.CSS(pageStyle), "Own": template.JS(plain.JSON(own)),
 		"Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the report's page: %w", err)
 	}
-	return b.Bytes(), nil
+	return []byte(plain.Text(b.String())), nil // the report itself has been escaped as JSON
 }
 
 // outcomeWord is an outcome as the page says it: never by colour alone.

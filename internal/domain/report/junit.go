@@ -13,6 +13,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/plain"
 )
 
 // JUnit's report, of which there is no standard: what Jenkins' schema (https://github.com/jenkinsci/xunit-plugin, junit-10.xsd) allows.
@@ -83,7 +84,7 @@ func junit(r api.PreflightReport) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the report: %w", err)
 	}
-	all.Suites[len(all.Suites)-1].Out = &junitData{string(printable(own))}
+	all.Suites[len(all.Suites)-1].Out = &junitData{string(plain.JSON(own))}
 	b, err := xml.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the report: %w", err)

@@ -9,14 +9,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/finding"
+	"github.com/leastkey/leastkey/internal/domain/plain"
 )
 
 // Format is a form of the report.
@@ -165,28 +163,7 @@ func document(v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the report: %w", err)
 	}
-	return append(printable(b), '\n'), nil
-}
-
-// printable escapes what a terminal might act on or XML cannot hold, and encoding/json leaves as it is. Such characters stand only inside
-// strings, where an escape means the same.
-func printable(doc []byte) []byte {
-	if !bytes.ContainsFunc(doc, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
-		return doc
-	}
-	var b []byte
-	for _, r := range string(doc) {
-		switch {
-		case r == '\n' || strconv.IsPrint(r):
-			b = utf8.AppendRune(b, r)
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			b = fmt.Appendf(b, `\u%04x\u%04x`, hi, lo)
-		default:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		}
-	}
-	return b
+	return append(plain.JSON(b), '\n'), nil
 }
 
 // Group is the findings of one category.

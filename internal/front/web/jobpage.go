@@ -14,6 +14,7 @@ import (
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/plain"
 	"github.com/leastkey/leastkey/internal/domain/provisioner"
 )
 
@@ -296,7 +297,7 @@ func (v *visit) tell(so progress) error {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "id: %d\n", so.N)
-	for line := range strings.Lines(b.String()) {
+	for line := range strings.Lines(plain.Text(b.String())) {
 		if text := strings.TrimSpace(line); text != "" {
 			out.WriteString("data: " + text + "\n")
 		}

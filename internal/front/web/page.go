@@ -6,12 +6,14 @@ import (
 	"embed"
 	"errors"
 	"html/template"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
+	"github.com/leastkey/leastkey/internal/domain/plain"
 )
 
 //go:embed templates/*.html
@@ -163,7 +165,7 @@ func (v *visit) show(status int, name, here, title string, page any) {
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.WriteHeader(status)
-	_, _ = b.WriteTo(v.w)
+	_, _ = io.WriteString(v.w, plain.Text(b.String())) // whatever a page is made of, what it says is what there is
 }
 
 // fail shows an error as a page of its own.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -67,6 +68,33 @@ func TestEveryPageShowsWhatTheDoorSays(t *testing.T) {
 			b.T = t
 			b.shows(b.get(path), 200, wants...)
 		})
+	}
+}
+
+// What a page shows for approval is what is in the plan: no character of a name or an answer turns the text around or hides it.
+func TestNoTextTurnsAPageAround(t *testing.T) {
+	const hostile = "a\u202eb\u2066c\x1b[2Jd\u200be"
+	const seen = `a\u202eb\u2066c\x1b[2Jd\u200be`
+	h := wholesome()
+	made := h.plan
+	h.plan = func(r api.PlanRequest) (api.PlanAnswer, error) {
+		ans, err := made(r)
+		ans.Plan.Steps = append(ans.Plan.Steps, agent.Step{ID: "x", Action: agent.AssignRole, Plane: agent.ARM, Title: hostile, Why: hostile})
+		return ans, err
+	}
+	h.ledger = append(h.ledger, api.LedgerEntry{Seq: 3, Actor: hostile, Action: "spec", Subject: hostile, Detail: hostile})
+	h.runs[0].Findings[0].Detail = hostile
+	h.choices.As.Name = hostile
+	b := visitor(t, h)
+	for _, path := range all() {
+		page := b.get(path).Body.String()
+		if i := strings.IndexFunc(page, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%s has %q", path, page[max(0, i-30):min(len(page), i+30)])
+		}
+	}
+	a := "/agents/" + bot
+	for _, path := range []string{a + "/plan/apply", "/ledger", a + "/preflight", "/setup"} {
+		b.shows(b.get(path), 200, seen)
 	}
 }
 
@@ -540,8 +568,12 @@ func TestStepsComeLive(t *testing.T) {
 	if m := <-got; !strings.Contains(m, "id: 2\n") || strings.Contains(m, ">Begun<") || !strings.Contains(m, "Done") {
 		t.Errorf("a step that has ended is shown once: %q", m)
 	}
+	next <- api.Event{Step: "b", Title: "a\u202eb\x1b\rdata: forged\r\revent: done", Status: api.Begun}
+	if m := <-got; !strings.Contains(m, `a\u202eb\x1b\rdata: forged\r\revent: done`) || strings.ContainsAny(m, "\u202e\x1b\r") {
+		t.Errorf("a title steers the stream: %q", m)
+	}
 	close(next)
-	if m := <-got; m != "id: 3\nevent: done\ndata: done" {
+	if m := <-got; m != "id: 4\nevent: done\ndata: done" {
 		t.Errorf("%q", m)
 	}
 	if m, more := <-got; more {
