@@ -14,7 +14,7 @@ type Level string
 // The levels.
 const (
 	View    Level = "view"    // look: status, plans, findings, ledger
-	Approve Level = "approve" // run the preflight, and carry out a plan that an apply token has made, by its digest
+	Approve Level = "approve" // run the preflight, and carry out a plan that an apply token has released, by its digest
 	Full    Level = "apply"   // everything
 )
 

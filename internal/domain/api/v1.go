@@ -38,6 +38,7 @@ type PlanOrder struct {
 	Purge         bool       `json:"purge,omitempty"`           // revoke
 	AllAssigned   bool       `json:"all_assignments,omitempty"` // revoke
 	Overlap       string     `json:"overlap,omitempty"`         // rotate: a duration such as 24h; "" is the spec's
+	Release       bool       `json:"release,omitempty"`         // let approve tokens carry it out; needs an apply token
 }
 
 // Verbs are the verbs that plans are made for.
@@ -52,8 +53,9 @@ type KeptPlan struct {
 	Made    time.Time `json:"made"`
 	Expires time.Time `json:"expires"`
 	By      string    `json:"by"`
-	Level   Level     `json:"role"`           // of who made it: only one made by an apply token can be approved with an approve token
-	Done    bool      `json:"done,omitempty"` // it was carried out: another change needs another plan
+	Level   Level     `json:"role"`                  // of who made it
+	Release string    `json:"released_by,omitempty"` // who let approve tokens carry it out; "" is nobody: it was only looked at
+	Done    bool      `json:"done,omitempty"`        // it was carried out: another change needs another plan
 }
 
 // BlockedPlan is why a plan must not go on: an error that comes with the plan, whose blockers say more.

@@ -120,7 +120,7 @@ func (c *command) tokenAdd() *cobra.Command {
 		Use: "add NAME", Short: "Make a token, and show it this once",
 		Long: `Makes a token of 256 random bits. It is shown now and never again: only its SHA-256 is kept.
 
-Roles: view looks; approve also runs the preflight and carries out a plan that somebody of role apply has made; apply does everything.`,
+Roles: view looks; approve also runs the preflight and carries out a plan that somebody of role apply has released; apply does everything.`,
 		Example: "  leastkey serve token add ci --role approve",
 		Args:    oneName,
 		RunE: c.run(func(ctx context.Context, args []string) error {

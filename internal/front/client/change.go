@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -10,13 +11,30 @@ import (
 	"github.com/leastkey/leastkey/internal/domain/finding"
 )
 
-// Plan has the server look and decide. It keeps the plan for an hour.
+// Plan has the server look and decide. Whoever looks leaves nothing there that could be carried out.
 func (d *Door) Plan(ctx context.Context, r api.PlanRequest) (api.PlanAnswer, error) {
 	kept, err := d.order(ctx, r)
 	if ans, ok := planOf(err); ok {
 		return ans, err
 	}
+	if err == nil {
+		d.drop(ctx, kept)
+	}
 	return kept.PlanAnswer, err
+}
+
+// dropWithin bounds how long it may take to drop a plan, also for somebody who has interrupted us.
+const dropWithin = 5 * time.Second
+
+// drop has the server forget a plan that is not to be carried out. One that somebody has released is theirs. Where it does not work, the plan stays
+// unreleased, and is forgotten within the hour.
+func (d *Door) drop(ctx context.Context, kept api.KeptPlan) {
+	if kept.Release != "" {
+		return
+	}
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
+	defer done()
+	_ = d.call(ctx, http.MethodDelete, "/plans/"+kept.Digest, nil, nil)
 }
 
 func (d *Door) order(ctx context.Context, r api.PlanRequest) (kept api.KeptPlan, err error) {
@@ -80,6 +98,7 @@ func (d *Door) change(ctx context.Context, verb agent.Verb, r api.ApplyRequest, 
 			return d.refused(err), err
 		}
 		if r.DryRun {
+			d.drop(ctx, kept)
 			return d.preview(kept), nil
 		}
 		rep, midway, err := d.carryOut(ctx, kept, r, events)
@@ -99,6 +118,12 @@ func (d *Door) carryOut(ctx context.Context, kept api.KeptPlan, r api.ApplyReque
 	if open := kept.Open; open != nil && open.Verb == r.Verb {
 		digest, midway = open.Digest, true
 	}
+	asked := false
+	defer func() {
+		if !asked {
+			d.drop(ctx, kept)
+		}
+	}()
 	switch {
 	case api.Pins(r.Digest, digest):
 	case midway:
@@ -117,6 +142,7 @@ func (d *Door) carryOut(ctx context.Context, kept api.KeptPlan, r api.ApplyReque
 	if r.Verb == agent.Revoke {
 		approval.Confirm = kept.Plan.Agent // the person has just approved that plan
 	}
+	asked = true
 	rep, err = run[api.Report](ctx, d, "/plans/"+digest+"/approve", approval, events)
 	return rep, midway, err
 }

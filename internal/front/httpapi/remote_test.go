@@ -13,6 +13,7 @@ import (
 	"github.com/leastkey/leastkey/internal/app"
 	"github.com/leastkey/leastkey/internal/domain/agent"
 	"github.com/leastkey/leastkey/internal/domain/api"
+	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/domain/secret"
 	"github.com/leastkey/leastkey/internal/front/cli"
 	"github.com/leastkey/leastkey/internal/front/client"
@@ -214,6 +215,47 @@ func TestWhatIsNotDoneThroughAServer(t *testing.T) {
 	if code, _, story := w.run(true, viewing, "", "rotate", bot, "--yes"); code != 1 || !strings.Contains(story, "needs a token of role") {
 		t.Errorf("a viewer rotates: %d %s", code, story)
 	}
+}
+
+// TestWhoOnlyLooksLeavesNothingToApprove: a plan that was shown, or declined, is none that an approve token carries out.
+func TestWhoOnlyLooksLeavesNothingToApprove(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d, err := client.Open(t.Context(), client.Config{URL: w.at.URL, Token: secret.New([]byte(applying))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	left := func(after string) {
+		t.Helper()
+		if all := decode[[]api.KeptPlan](w, w.ask(viewing, "GET", v1+"/plans", ""), 200); len(all) != 0 {
+			t.Errorf("%s leaves %d plans", after, len(all))
+		}
+	}
+	seen, err := d.Plan(t.Context(), api.PlanRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left("a plan")
+	if _, err := d.Apply(t.Context(), api.ApplyRequest{DryRun: true}, nil); err != nil {
+		t.Error(err)
+	}
+	left("a dry run")
+	no := func(api.PlanAnswer) (bool, error) { return false, nil }
+	if _, err := d.Apply(t.Context(), api.ApplyRequest{Approve: no}, nil); !fault.Is(err, fault.Refused) {
+		t.Error(err)
+	}
+	left("a no")
+	if _, err := d.Apply(t.Context(), api.ApplyRequest{Digest: "0123456789ab"}, nil); !fault.Is(err, fault.Conflict) {
+		t.Error(err)
+	}
+	left("another digest")
+	w.like(w.ask(approving, "POST", v1+"/plans/"+seen.Digest+"/approve", ""), 404, problem(404, fault.NotFound))
+	w.plan(applying, `{"verb":"apply","release":true}`)
+	if _, err := d.Plan(t.Context(), api.PlanRequest{}); err != nil {
+		t.Error(err)
+	}
+	w.good(w.ask(approving, "POST", v1+"/plans/"+seen.Digest+"/approve", "")) // what somebody released stays
 }
 
 func TestATokenFromStdin(t *testing.T) {

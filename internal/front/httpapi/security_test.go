@@ -88,7 +88,7 @@ func TestAServerWithoutAnyTokenLetsNobodyIn(t *testing.T) {
 func TestARoleThatIsTooLowIsRefused(t *testing.T) {
 	f := newFrame(t, nil)
 	changes := 0
-	looks := []string{"/api/v1/session", "/api/v1/plans", "/api/v1/provisioner/plans", "/api/v1/preflight/verify"} // with a body, or one's own logout
+	looks := []string{"/api/v1/session", "/api/v1/plans", "/api/v1/provisioner/plans", "/api/v1/preflight/verify", "/api/v1/plans/digest"} // with a body, or one's own logout
 	for _, e := range endpoints(t, f) {
 		for token, have := range map[string]api.Level{viewToken: api.View, approveToken: api.Approve} {
 			if have.Includes(e.level) {

@@ -88,7 +88,7 @@ const (
 
 func requestExamples() map[string]any {
 	return map[string]any{
-		"make-plan":          api.PlanOrder{Agent: exampleAgent, Verb: agent.Apply},
+		"make-plan":          api.PlanOrder{Agent: exampleAgent, Verb: agent.Apply, Release: true},
 		"approve-plan":       api.Approval{},
 		"rotate-agent":       api.ActionOrder{Digest: exampleDigest[:16], Overlap: "24h"},
 		"revoke-agent":       api.ActionOrder{Digest: exampleDigest[:16], Confirm: exampleAgent},
@@ -138,7 +138,7 @@ func answerExamples() map[string]any {
 		"list-ledger":      []api.LedgerEntry{{Seq: 1, At: exampleTime(), Actor: "ci (az)", Action: "apply", Subject: exampleAgent, Allowed: true, Hash: exampleDigest}},
 		"verify-ledger":    api.LedgerVerdict{Entries: 1, Head: exampleDigest, Intact: true},
 		"get-operator":     api.Caller{Operator: "az", Name: "ada@contoso.onmicrosoft.com", TenantID: target.TenantID, Subscription: target.Subscription},
-		"make-plan":        examplePlan(), "get-plan": examplePlan(), "list-plans": []api.KeptPlan{examplePlan()},
+		"make-plan":        examplePlan(), "get-plan": examplePlan(), "release-plan": examplePlan(), "list-plans": []api.KeptPlan{examplePlan()},
 		"get-provisioner": exampleProvisioner(), "plan-provisioner": exampleProvisioner(),
 		"get-spec": exampleSpec(), "change-spec": exampleSpec(),
 		"list-choices": api.Choices{Subscriptions: []api.Choice{{ID: target.Subscription, Name: "Contoso"}}, Groups: []api.Choice{}, Vaults: []api.Choice{}, SessionPools: []api.Choice{}, ContentSafety: []api.Choice{}},
@@ -151,7 +151,7 @@ func examplePlan() api.KeptPlan {
 	return api.KeptPlan{
 		PlanAnswer: api.PlanAnswer{Digest: exampleDigest, Plan: agent.Plan{Version: 1, Verb: agent.Apply, Cloud: agent.Public, Agent: exampleAgent, Spec: &spec,
 			Steps: []agent.Step{{ID: "role:reader", Action: agent.AssignRole, Plane: agent.ARM, Title: "assign Reader on group polyclaw-rg", Why: "it was removed by somebody"}}}},
-		Consent: api.YesConsent, Made: exampleTime(), Expires: exampleTime().Add(planLife), By: "ci", Level: api.Full,
+		Consent: api.YesConsent, Made: exampleTime(), Expires: exampleTime().Add(planLife), By: "token:ci", Level: api.Full, Release: "token:ci",
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 
 // planning is making, showing and approving plans.
 func (v *version1) planning() {
-	op := operation(http.MethodPost, "/plans", "make-plan", "plans", "Make a plan", "Looks at the cloud, decides what would change, and keeps the plan for an hour, to be approved by its digest. Changes nothing.")
+	op := operation(http.MethodPost, "/plans", "make-plan", "plans", "Make a plan", "Looks at the cloud, decides what would change, and keeps the plan for an hour, to be approved by its digest. Changes nothing. "+
+		"With `release`, which needs role apply, an approve token can carry it out.")
 	op.Responses = v.fuller(http.StatusForbidden, "The plan must not go on; its blockers say why.", api.BlockedPlan{})
 	route(v.api, api.View, op, func(ctx context.Context, in *struct{ Body api.PlanOrder }) (*body[api.KeptPlan], error) {
 		return v.makePlan(ctx, in.Body)
@@ -37,8 +38,20 @@ func (v *version1) planning() {
 			}
 			return &body[api.KeptPlan]{p.KeptPlan}, nil
 		})
+	route(v.api, api.Full, operation(http.MethodPost, "/plans/{digest}/release", "release-plan", "plans", "Let approve tokens carry a plan out", "A plan that was made is only looked at; this says that it is meant."),
+		func(ctx context.Context, in *DigestPath) (*body[api.KeptPlan], error) {
+			who, _ := WhoOf(ctx)
+			p, err := v.plans.release(in.Digest, who)
+			return &body[api.KeptPlan]{p}, err
+		})
+	drop := operation(http.MethodDelete, "/plans/{digest}", "drop-plan", "plans", "Drop a plan", "It cannot be approved any more. Below role apply only a plan of one's own can be dropped.")
+	drop.DefaultStatus = http.StatusNoContent
+	route(v.api, api.View, drop, func(ctx context.Context, in *DigestPath) (*struct{}, error) {
+		who, _ := WhoOf(ctx)
+		return nil, v.plans.drop(in.Digest, who)
+	})
 	route(v.api, api.Approve, accepted(operation(http.MethodPost, "/plans/{digest}/approve", "approve-plan", "plans", "Approve a plan and carry it out",
-		"The cloud is looked at once more: if the plan would now be another one, nothing is changed and the answer is 409. With an approve token only a plan that an apply token has made can be approved. "+
+		"The cloud is looked at once more: if the plan would now be another one, nothing is changed and the answer is 409. With an approve token only a plan that an apply token has released can be approved. "+
 			"A plan is carried out once; one that stopped midway is continued by approving it again.")),
 		func(ctx context.Context, in *struct {
 			DigestPath
@@ -62,6 +75,11 @@ func (v *version1) makePlan(ctx context.Context, o api.PlanOrder) (*body[api.Kep
 	if !slices.Contains(o.Verbs(), o.Verb) {
 		return nil, fault.New(fault.Invalid, "no plans are made for "+string(o.Verb)+" here", "apply, rotate, revoke, migrate or fix-roles")
 	}
+	if o.Release {
+		if err := may(ctx, api.Full); err != nil {
+			return nil, err
+		}
+	}
 	d, err := overlap(o.Overlap)
 	if err != nil {
 		return nil, err
@@ -73,7 +91,7 @@ func (v *version1) makePlan(ctx context.Context, o api.PlanOrder) (*body[api.Kep
 			return api.KeptPlan{}, blockedBy(ans, err)
 		}
 		req.Agent = ans.Plan.Agent
-		return v.plans.keep(who, req, ans), nil
+		return v.plans.keep(who, req, ans, o.Release), nil
 	})
 }
 
@@ -133,8 +151,8 @@ func (v *version1) approve(ctx context.Context, digest, confirm string) (api.Job
 		return api.Job{}, err
 	case p.Done:
 		return api.Job{}, fault.New(fault.Conflict, "plan "+api.ShortDigest(p.Digest)+" was carried out already", "make another one at "+v1+"/plans")
-	case who.Level != api.Full && p.Level != api.Full:
-		return api.Job{}, fault.New(fault.Forbidden, "plan "+api.ShortDigest(p.Digest)+" was made by a token of role "+string(p.Level), "with an approve token only a plan that an apply token has made can be approved")
+	case who.Level != api.Full && p.Release == "":
+		return api.Job{}, fault.New(fault.Forbidden, "plan "+api.ShortDigest(p.Digest)+" was not released", "with an approve token only a plan that an apply token has released can be approved: POST "+v1+"/plans/{digest}/release")
 	}
 	if err := confirmed(p.request.Verb, p.request.Agent, confirm); err != nil {
 		return api.Job{}, err
@@ -193,32 +211,41 @@ type bookedPlan struct {
 
 func newPlanBook(now func() time.Time) *planBook { return &planBook{now: now} }
 
-// keep keeps the plan; one of the same digest is made anew, and keeps the higher level of the two that made it. An open run of the same verb
-// can be approved by its own digest too: that continues it.
-func (b *planBook) keep(who Who, r api.PlanRequest, ans api.PlanAnswer) api.KeptPlan {
+// keep keeps the plan; one of the same digest is made anew, keeps the higher level of the two that made it, and stays released. An open run of the
+// same verb can be approved by its own digest too: that continues it.
+func (b *planBook) keep(who Who, r api.PlanRequest, ans api.PlanAnswer, release bool) api.KeptPlan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.expire()
 	if open := ans.Open; open != nil && open.Verb == r.Verb && open.Digest != ans.Digest {
-		b.put(who, r, api.PlanAnswer{Plan: open.Plan, Digest: open.Digest, As: ans.As, Open: open})
+		b.put(who, r, api.PlanAnswer{Plan: open.Plan, Digest: open.Digest, As: ans.As, Open: open}, release)
 	}
-	return b.put(who, r, ans).KeptPlan
+	return b.put(who, r, ans, release).KeptPlan
 }
 
-func (b *planBook) put(who Who, r api.PlanRequest, ans api.PlanAnswer) bookedPlan {
+func (b *planBook) put(who Who, r api.PlanRequest, ans api.PlanAnswer, release bool) bookedPlan {
 	now := b.now().UTC()
-	p := bookedPlan{request: r, KeptPlan: api.KeptPlan{PlanAnswer: ans, Consent: ans.Consent(), Made: now, Expires: now.Add(planLife), By: who.Name, Level: who.Level}}
+	p := bookedPlan{request: r, KeptPlan: api.KeptPlan{PlanAnswer: ans, Consent: ans.Consent(), Made: now, Expires: now.Add(planLife), By: who.Actor(), Level: who.Level}}
+	if release {
+		p.Release = p.By
+	}
 	if i := b.index(ans.Digest); i >= 0 {
-		if old := b.plans[i]; !old.Done && old.Level.Includes(who.Level) && old.Level != who.Level {
-			p.By, p.Level, p.Made, p.Expires = old.By, old.Level, old.Made, old.Expires
+		old := b.plans[i]
+		if !old.Done && (old.Release != "" && !release || old.Level.Includes(who.Level) && old.Level != who.Level) {
+			p.By, p.Level, p.Release, p.Made, p.Expires = old.By, old.Level, old.Release, old.Made, old.Expires
+			p.request = old.request // what was released is what was asked for then
 		}
 		b.plans = slices.Delete(b.plans, i, i+1)
 	}
 	b.plans = append(b.plans, p)
 	if len(b.plans) > keptPlans {
 		// A token that may only look must not be able to push out what waits for approval.
-		i := slices.IndexFunc(b.plans[:len(b.plans)-1], func(p bookedPlan) bool { return p.Level != api.Full })
-		b.plans = slices.Delete(b.plans, max(i, 0), max(i, 0)+1)
+		old := b.plans[:len(b.plans)-1]
+		i := slices.IndexFunc(old, func(p bookedPlan) bool { return p.Level != api.Full })
+		if i < 0 {
+			i = max(slices.IndexFunc(old, func(p bookedPlan) bool { return p.Release == "" }), 0)
+		}
+		b.plans = slices.Delete(b.plans, i, i+1)
 	}
 	return p
 }
@@ -239,6 +266,11 @@ func (b *planBook) find(pin string) (bookedPlan, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.pinned(pin)
+}
+
+// pinned is find; the caller holds the lock.
+func (b *planBook) pinned(pin string) (bookedPlan, error) {
 	b.expire()
 	var found []bookedPlan
 	for _, p := range b.plans {
@@ -253,6 +285,44 @@ func (b *planBook) find(pin string) (bookedPlan, error) {
 		return found[0], nil
 	}
 	return bookedPlan{}, fault.New(fault.Conflict, "several plans begin with "+strings.ToLower(pin), "send the whole digest")
+}
+
+// release lets approve tokens carry the plan out.
+func (b *planBook) release(pin string, who Who) (api.KeptPlan, error) {
+	if err := digits(pin); err != nil {
+		return api.KeptPlan{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, err := b.pinned(pin)
+	switch {
+	case err != nil:
+		return api.KeptPlan{}, err
+	case p.Done:
+		return api.KeptPlan{}, fault.New(fault.Conflict, "plan "+api.ShortDigest(p.Digest)+" was carried out already", "make another one at "+v1+"/plans")
+	}
+	p.Release = who.Actor()
+	b.plans[b.index(p.Digest)] = p
+	return p.KeptPlan, nil
+}
+
+// drop forgets the plan.
+func (b *planBook) drop(pin string, who Who) error {
+	if err := digits(pin); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, err := b.pinned(pin)
+	switch {
+	case err != nil:
+		return err
+	case who.Level != api.Full && (p.By != who.Actor() || p.Release != ""):
+		return fault.New(fault.Forbidden, "plan "+api.ShortDigest(p.Digest)+" is of "+p.By, "a token of role apply can drop it")
+	}
+	i := b.index(p.Digest)
+	b.plans = slices.Delete(b.plans, i, i+1)
+	return nil
 }
 
 func (b *planBook) list() []api.KeptPlan {

@@ -92,11 +92,16 @@ func TestAWholeLifeThroughTheAPI(t *testing.T) {
 	w.like(get(at+"/status"), 404, problem(404, fault.NotFound))
 	w.like(get(at+"/findings"), 404, problem(404, fault.NotFound))
 
-	p := w.plan(applying, `{"verb":"apply"}`)
+	p := w.plan(applying, `{"verb":"apply","release":true}`)
 	if p.Plan.Empty() || p.Level != api.Full || p.Expires.Sub(p.Made) != time.Hour || p.Digest != p.Plan.Digest() {
 		t.Errorf("plan: %+v", p)
 	}
 	decode[api.KeptPlan](w, get("/plans/"+p.Digest[:12]), 200)
+	if r := w.ask(applying, "DELETE", v1+"/plans/"+p.Digest, ""); r.status != 204 {
+		t.Errorf("drop: %d %s", r.status, r.body)
+	}
+	p = w.plan(applying, `{"verb":"apply"}`)
+	decode[api.KeptPlan](w, w.ask(applying, "POST", v1+"/plans/"+p.Digest+"/release", ""), 200)
 	j := w.good(w.ask(approving, "POST", v1+"/plans/"+p.Digest+"/approve", ""))
 	var rep api.Report
 	if err := json.Unmarshal(j.Result, &rep); err != nil || rep.ApplicationID == "" || rep.Digest != p.Digest || j.Actor != "token:approveer" {
@@ -301,8 +306,27 @@ func TestAnApproverCarriesOutWhatAnApplierPlanned(t *testing.T) {
 	if made := w.plan(applying, `{"verb":"apply"}`); made.Digest != seen.Digest || made.Level != api.Full {
 		t.Errorf("%+v", made)
 	}
-	if again := w.plan(viewing, `{"verb":"apply"}`); again.Level != api.Full {
-		t.Error("somebody who may only look took an applier's plan back")
+	w.like(w.ask(approving, "POST", approve, ""), 403, problem(403, fault.Forbidden)) // it was only looked at
+	w.like(w.ask(approving, "POST", v1+"/plans", `{"verb":"apply","release":true}`), 403, problem(403, fault.Forbidden))
+	w.like(w.ask(approving, "POST", v1+"/plans/"+seen.Digest+"/release", ""), 403, problem(403, fault.Forbidden))
+	drop := v1 + "/plans/" + seen.Digest
+	w.like(w.ask(viewing, "DELETE", drop, ""), 403, problem(403, fault.Forbidden))
+	if r := w.ask(applying, "DELETE", drop, ""); r.status != 204 {
+		t.Errorf("drop: %d %s", r.status, r.body)
+	}
+	w.like(w.ask(applying, "POST", v1+"/plans/"+seen.Digest+"/release", ""), 404, problem(404, fault.NotFound))
+	w.plan(viewing, `{"verb":"apply"}`)
+	if r := w.ask(viewing, "DELETE", drop, ""); r.status != 204 {
+		t.Errorf("drop one's own: %d %s", r.status, r.body)
+	}
+	w.plan(applying, `{"verb":"apply"}`)
+	if p := decode[api.KeptPlan](w, w.ask(applying, "POST", v1+"/plans/"+seen.Digest+"/release", ""), 200); p.Release != "token:applyer" {
+		t.Errorf("released by %q", p.Release)
+	}
+	for _, token := range []string{viewing, applying} { // a client plans before it asks anything
+		if again := w.plan(token, `{"verb":"apply"}`); again.Level != api.Full || again.Release == "" {
+			t.Errorf("whoever looks again takes the release back: %+v", again.Level)
+		}
 	}
 	w.good(w.ask(approving, "POST", approve, ""))
 	if again := w.plan(viewing, `{"verb":"apply"}`); again.Level != api.View {
@@ -351,8 +375,12 @@ func TestSecondCallersJoin(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.body)
 		}
 	}
-	if jobs := w.jobs.List(); len(jobs) > 2 { // one that came late may have rotated
-		t.Errorf("%d jobs", len(jobs))
+	// Who came while it ran has joined; who came later has rotated, in a job of their own behind it.
+	jobs := w.jobs.List() // the newest first
+	for i := 1; i < len(jobs); i++ {
+		if jobs[i-1].Started.Before(jobs[i].Ended) {
+			t.Errorf("job %s began at %v, before job %s had ended at %v", jobs[i-1].ID, jobs[i-1].Started, jobs[i].ID, jobs[i].Ended)
+		}
 	}
 	if got := len(w.record().Generations); got != 1 {
 		t.Errorf("%d keys", got)
