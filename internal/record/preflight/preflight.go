@@ -10,14 +10,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/api"
 	"github.com/leastkey/leastkey/internal/domain/fault"
 	"github.com/leastkey/leastkey/internal/record/sqlite"
 )
 
-// Keep is how many reports of each agent stay: half a year of one a day. The ledger keeps the digest of every one.
-const Keep = 200
+// Keep is how many reports of each agent stay: half a year of one a day. The ledger keeps the digest of every one. Once there are more, the last of
+// each day gone by stays, and the newest keepToday of the newest report's day: whoever may run the preflight could otherwise erase, by running it
+// often, what it found before.
+const (
+	Keep      = 200
+	keepToday = 50
+)
 
 // Store is the reports, in a database that the caller opened and closes.
 type Store struct {
@@ -35,6 +41,15 @@ CREATE TABLE IF NOT EXISTS preflights (
 );
 CREATE INDEX IF NOT EXISTS preflights_of_agent ON preflights (agent, n);`
 
+// thin leaves the last report of each day, and of the given day the newest few, where there are more than the agent's share. One that does not
+// read is a day of its own: it is not ours to clear away.
+const thin = `
+DELETE FROM preflights WHERE agent = $1 AND (SELECT count(*) FROM preflights WHERE agent = $1) > $4 AND n IN (
+	SELECT n FROM (
+		SELECT n, day, row_number() OVER (PARTITION BY day ORDER BY n DESC) AS place FROM (
+			SELECT n, coalesce(CASE WHEN json_valid(report) THEN substr(json_extract(report, '$.at'), 1, 10) END, id) AS day FROM preflights WHERE agent = $1))
+	WHERE place > CASE WHEN day = $2 THEN $3 ELSE 1 END)`
+
 // New makes the table where it is missing.
 func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
@@ -43,7 +58,7 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	return &Store{Keep: Keep, db: db}, nil
 }
 
-// Save keeps a sealed report and forgets the oldest of its agent beyond Keep, in one transaction. fault.Invalid: it has no id or no agent,
+// Save keeps a sealed report and thins those of its agent out beyond Keep, in one transaction. fault.Invalid: it has no id or no agent,
 // or its digest is not that of what it says. fault.Conflict: a report of that id is kept already; one never replaces another.
 func (s *Store) Save(ctx context.Context, r api.PreflightReport) error {
 	if r.ID == "" || r.Agent == "" || r.Digest != r.Seal() {
@@ -71,6 +86,7 @@ func (s *Store) Save(ctx context.Context, r api.PreflightReport) error {
 		args  []any
 	}{
 		{`INSERT INTO preflights (n, id, agent, report) SELECT coalesce(max(n), 0) + 1, $1, $2, $3 FROM preflights`, []any{r.ID, r.Agent, string(b)}},
+		{thin, []any{r.Agent, r.At.UTC().Format(time.DateOnly), min(keepToday, max(s.Keep, 1)), max(s.Keep, 1)}},
 		{`DELETE FROM preflights WHERE agent = $1 AND n NOT IN (SELECT n FROM preflights WHERE agent = $1 ORDER BY n DESC LIMIT $2)`, []any{r.Agent, max(s.Keep, 1)}},
 	} {
 		if _, err := tx.ExecContext(ctx, step.query, step.args...); err != nil {

@@ -107,6 +107,60 @@ func TestTheOldestReportsOfAnAgentGo(t *testing.T) {
 	}
 }
 
+func TestManyRunsOfADayEraseNoOtherDay(t *testing.T) {
+	s, ctx := newStore(t), t.Context()
+	day := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	run := func(id string, at time.Time) {
+		t.Helper()
+		r := example("bot", id)
+		r.At = at
+		r.Digest = r.Seal()
+		if err := s.Save(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := range 3 {
+		for i := range 2 {
+			run(fmt.Sprintf("d%d-%d", d, i), day.AddDate(0, 0, d).Add(time.Duration(i)*time.Hour))
+		}
+	}
+	save(t, s, "other", "o1", "o2")
+	if _, err := s.db.ExecContext(ctx, `UPDATE preflights SET report = 'damaged' WHERE id = 'd1-0'`); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 450 {
+		run(fmt.Sprintf("flood%03d", i), day.AddDate(0, 0, 5).Add(time.Duration(i)*time.Second))
+	}
+	var have []string
+	rows, err := s.db.QueryContext(ctx, `SELECT id FROM preflights WHERE agent = 'bot' ORDER BY n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		have = append(have, id)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(have) > Keep || !strings.HasPrefix(strings.Join(have, " "), "d0-1 d1-0 d1-1 d2-1 flood") || have[len(have)-1] != "flood449" {
+		t.Errorf("%d are kept: %v", len(have), have)
+	}
+	if all, err := s.List(ctx, "other", 0); err != nil || ids(all) != "o2 o1" {
+		t.Errorf("another agent has %q %v", ids(all), err)
+	}
+	for d := range 400 { // a year of one a day stays bounded
+		run(fmt.Sprintf("year%03d", d), day.AddDate(0, 1, d))
+	}
+	var n int
+	if err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM preflights WHERE agent = 'bot'`).Scan(&n); err != nil || n > Keep {
+		t.Errorf("%d are kept after a year: %v", n, err)
+	}
+}
+
 // The seals are those of every agent's reports, and what was changed in one shows in them.
 func TestTheSealsOfAllAgents(t *testing.T) {
 	s := newStore(t)
