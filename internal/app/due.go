@@ -43,6 +43,7 @@ type worker struct {
 	jobs  *control.Jobs
 	log   *slog.Logger
 	later map[api.DueWork]retry
+	quiet string // why there was no cloud the last time
 }
 
 // retry is when something that failed is tried again.
@@ -70,11 +71,19 @@ func (w *worker) round(ctx context.Context) time.Duration {
 	now := time.Now()
 	all, next, err := w.house.dueAt(ctx, now)
 	if err != nil {
-		if ctx.Err() == nil && !fault.Is(err, fault.NotFound) { // a cloud that is not there yet is no failure
+		switch {
+		case ctx.Err() != nil:
+		case fault.Is(err, fault.NotFound): // a cloud that is not there yet is no failure, and is told once
+			if w.quiet != err.Error() {
+				w.log.Info("due work waits for a cloud", "error", err.Error())
+			}
+			w.quiet = err.Error()
+		default:
 			w.log.Warn("due work", "error", err.Error())
 		}
 		return firstRetry
 	}
+	w.quiet = ""
 	still := map[api.DueWork]retry{}
 	for _, d := range all {
 		r, failed := w.later[d]

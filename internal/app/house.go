@@ -30,10 +30,25 @@ type house struct {
 	world func(*place) (outside, error)
 	stamp func() string
 
-	opening sync.Mutex // one at a time
 	mu      sync.Mutex
-	now     *tenancy
+	now     *tenancy // the last one that opened; what is kept is read in it while none does
+	opening *opening // the one that is on its way, for everybody who waits
+	failed  *opening // the last one, if it failed
 }
+
+// opening is a door on its way. What it came to is there once done is closed.
+type opening struct {
+	stamp string
+	done  chan struct{}
+	err   error
+	until time.Time // how long the error is the answer for whoever comes
+}
+
+// keepFailure is how long a failure answers for those who come next: long enough that a crowd before a cloud that hangs is answered by one look.
+const keepFailure = time.Second
+
+// longestOpening bounds one look. What a door needs to open is bounded too; this is for what nobody thought of.
+const longestOpening = 30 * time.Second
 
 // tenancy is a door with those who use it.
 type tenancy struct {
@@ -56,9 +71,46 @@ func (l lease) Close() error { return l.leave() }
 func (h *house) Enter(ctx context.Context, actor string) (httpapi.Door, error) {
 	l, err := h.enter(ctx, actor)
 	if err != nil {
-		return nil, err
+		return nil, closed(err)
 	}
 	return l, nil
+}
+
+// Recall implements [httpapi.House].
+func (h *house) Recall(ctx context.Context, actor string) (httpapi.Door, error) {
+	l, err := h.recall(ctx, actor)
+	if err != nil {
+		return nil, closed(err)
+	}
+	return l, nil
+}
+
+// recall is the door as things are or, where none opens, the last one that did.
+func (h *house) recall(ctx context.Context, actor string) (lease, error) {
+	l, err := h.enter(ctx, actor)
+	if err == nil {
+		return l, nil
+	}
+	h.mu.Lock()
+	t := h.now
+	if t != nil {
+		t.users++
+	}
+	h.mu.Unlock()
+	if t == nil {
+		return lease{}, err
+	}
+	return h.lease(t, actor), nil
+}
+
+// closed is why no door opens, as whoever asks the server is to hear it: the request was right, and it is the server that has a faulty
+// leastkey.yaml, or no cloud.
+func closed(err error) error {
+	switch fault.CodeOf(err) {
+	case fault.Invalid, fault.Usage, fault.NotFound:
+		return &fault.Error{Code: fault.Unavailable, Op: "this server has no cloud to work in", Err: err, Hint: fault.Hint(err)}
+	}
+	return err
 }
 
 func (h *house) enter(ctx context.Context, actor string) (lease, error) {
@@ -66,41 +118,69 @@ func (h *house) enter(ctx context.Context, actor string) (lease, error) {
 	if err != nil {
 		return lease{}, err
 	}
-	return lease{Door: t.door.As(actor + " (" + t.door.Target().Operator + ")"), leave: sync.OnceValue(func() error { return h.leave(t) })}, nil
+	return h.lease(t, actor), nil
 }
 
-// current is the door as things are, with one more user.
+func (h *house) lease(t *tenancy, actor string) lease {
+	return lease{Door: t.door.As(actor + " (" + t.door.Target().Operator + ")"), leave: sync.OnceValue(func() error { return h.leave(t) })}
+}
+
+// current is the door as things are, with one more user. Whoever finds none waits for the one that is being opened, each for as long as it
+// likes, and all hear the same of it.
 func (h *house) current(ctx context.Context) (*tenancy, error) {
-	h.opening.Lock()
-	defer h.opening.Unlock()
-	stamp := h.stamp()
-	if t := h.join(stamp); t != nil {
-		return t, nil
+	for {
+		t, o, err := h.join(ctx, h.stamp())
+		if t != nil || err != nil {
+			return t, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, &fault.Error{Code: fault.Unavailable, Op: "wait for the cloud", Err: ctx.Err()}
+		case <-o.done:
+		}
+		if o.err != nil {
+			return nil, o.err
+		}
 	}
-	// Others will use it when this caller has gone.
-	door, err := h.open(context.WithoutCancel(ctx))
-	if err != nil {
-		return nil, err
-	}
-	t := &tenancy{door: door, stamp: stamp, users: 1}
-	h.mu.Lock()
-	before := h.now
-	h.now = t
-	h.mu.Unlock()
-	if before == nil {
-		return t, nil
-	}
-	return t, h.retire(before)
 }
 
-func (h *house) join(stamp string) *tenancy {
+// join is the door of that stamp, or the one that is being opened, whichever it is, or why none opens.
+func (h *house) join(ctx context.Context, stamp string) (*tenancy, *opening, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.now == nil || h.now.stamp != stamp {
-		return nil
+	if h.now != nil && h.now.stamp == stamp {
+		h.now.users++
+		return h.now, nil, nil
 	}
-	h.now.users++
-	return h.now
+	if f := h.failed; f != nil && f.stamp == stamp && time.Now().Before(f.until) {
+		return nil, nil, f.err
+	}
+	if h.opening == nil {
+		h.opening = &opening{stamp: stamp, done: make(chan struct{})}
+		go h.admit(context.WithoutCancel(ctx), h.opening) // others will use it when this caller has gone
+	}
+	return nil, h.opening, nil
+}
+
+// admit opens the door and lets those in who wait.
+func (h *house) admit(ctx context.Context, o *opening) {
+	ctx, cancel := context.WithTimeout(ctx, longestOpening)
+	defer cancel()
+	door, err := h.open(ctx)
+	h.mu.Lock()
+	h.opening, h.failed = nil, nil
+	before := h.now
+	if o.err = err; err != nil {
+		o.until = time.Now().Add(keepFailure)
+		h.failed, before = o, nil
+	} else {
+		h.now = &tenancy{door: door, stamp: o.stamp}
+	}
+	h.mu.Unlock()
+	close(o.done)
+	if before != nil {
+		_ = h.retire(before) // its last user hears of what closing it says; nobody else is here to hear it
+	}
 }
 
 func (h *house) leave(t *tenancy) error {
@@ -127,6 +207,12 @@ func (h *house) retire(t *tenancy) error {
 
 // Close closes the door once nobody uses it any more.
 func (h *house) Close() error {
+	h.mu.Lock()
+	o := h.opening
+	h.mu.Unlock()
+	if o != nil {
+		<-o.done
+	}
 	h.mu.Lock()
 	t := h.now
 	h.now = nil

@@ -201,18 +201,21 @@ func (a *App) server(r api.ServeRequest, h *house) (*server, error) {
 
 // pages is the web over the house.
 func pages(h *house, jobs *control.Jobs) http.Handler {
-	return web.New(web.Config{
-		Enter: func(r *http.Request) (web.Door, error) {
+	enter := func(open func(context.Context, string) (lease, error)) func(*http.Request) (web.Door, error) {
+		return func(r *http.Request) (web.Door, error) {
 			who, ok := httpapi.WhoOf(r.Context())
 			if !ok {
 				return nil, fault.New(fault.Unauthenticated, "nobody has logged in", "log in again")
 			}
-			l, err := h.enter(r.Context(), who.Actor())
+			l, err := open(r.Context(), who.Actor())
 			if err != nil {
-				return nil, err
+				return nil, closed(err)
 			}
 			return l, nil
-		},
+		}
+	}
+	return web.New(web.Config{
+		Enter: enter(h.enter), Recall: enter(h.recall),
 		Who: func(r *http.Request) (string, api.Level, bool) {
 			who, ok := httpapi.WhoOf(r.Context())
 			return who.Actor(), who.Level, ok

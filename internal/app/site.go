@@ -192,6 +192,9 @@ func testOperators(all []localcloud.Operator, err error) (map[string]testOperato
 // localError gives the local cloud's errors their class.
 func localError(err error) error {
 	if stale, ok := errors.AsType[*localcloud.StaleError](err); ok {
+		if stale.Err != nil {
+			return &fault.Error{Code: fault.Unavailable, Op: "the local cloud does not answer", Err: stale.Err, Hint: "look at the terminal that serves it; once it has ended, leastkey up starts it again"}
+		}
 		return &fault.Error{Code: fault.NotFound, Op: "no local cloud is running", Err: stale, Hint: "start it: leastkey up"}
 	}
 	if errors.Is(err, localcloud.ErrNoRun) {

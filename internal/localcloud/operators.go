@@ -276,7 +276,7 @@ func ReadOperators(run Run) ([]Operator, error) {
 	case !known:
 		return nil, fmt.Errorf("%s is missing", run.OperatorsFile)
 	case f.Instance != run.Instance:
-		return nil, &StaleError{run.OperatorsFile, "it is of another instance"}
+		return nil, &StaleError{File: run.OperatorsFile, Reason: "it is of another instance"}
 	}
 	var all []Operator
 	for _, o := range f.Operators {

@@ -54,7 +54,11 @@ var ErrNoRun = errors.New("no local cloud is running")
 type StaleError struct {
 	File   string
 	Reason string
+	Err    error // why its cloud gives no answer, though its process lives; nil where it is known to be gone
 }
+
+// Unwrap is the cause.
+func (e *StaleError) Unwrap() error { return e.Err }
 
 // Error implements error.
 func (e *StaleError) Error() string {
@@ -100,7 +104,7 @@ func ReadRun(ctx context.Context, dir string) (Run, error) {
 		return Run{}, fmt.Errorf("%s: %w", dir, ErrNoRun)
 	}
 	if !alive(f.PID) {
-		return Run{}, &StaleError{path, fmt.Sprintf("process %d has ended", f.PID)}
+		return Run{}, &StaleError{File: path, Reason: fmt.Sprintf("process %d has ended", f.PID)}
 	}
 	r := Run{
 		Instance: f.Instance, PID: f.PID, Started: f.Started, Endpoints: f.Endpoints, CAFile: f.CAFile, CAPEM: f.CAPEM,
@@ -111,15 +115,15 @@ func ReadRun(ctx context.Context, dir string) (Run, error) {
 	defer cancel()
 	m, err := r.Manage()
 	if err != nil {
-		return Run{}, &StaleError{path, err.Error()}
+		return Run{}, &StaleError{File: path, Reason: err.Error()}
 	}
 	defer m.Close()
 	h, err := m.Health(ctx)
 	switch {
 	case err != nil:
-		return Run{}, &StaleError{path, "its cloud does not answer: " + err.Error()}
+		return Run{}, &StaleError{File: path, Reason: "its cloud does not answer: " + err.Error(), Err: err}
 	case h.Instance != r.Instance || h.PID != r.PID:
-		return Run{}, &StaleError{path, "another cloud answers at its address"}
+		return Run{}, &StaleError{File: path, Reason: "another cloud answers at its address"}
 	}
 	return r, nil
 }

@@ -45,6 +45,8 @@ type Door interface {
 type House interface {
 	// Enter opens the door for a caller of that name, as the ledger will have it. leastkey.yaml is read anew where it has changed.
 	Enter(ctx context.Context, actor string) (Door, error)
+	// Recall opens the door as Enter does or, where none opens, the last one that did: for reading what is kept, which needs no cloud.
+	Recall(ctx context.Context, actor string) (Door, error)
 	// ReadSpec shows leastkey.yaml; WriteSpec changes it under its lock, and keeps comments. fault.Conflict: it has changed meanwhile.
 	// fault.Refused: it cannot be written, and the answer's Text is the whole file as it would be.
 	ReadSpec(ctx context.Context) (api.SpecAnswer, error)

@@ -29,6 +29,10 @@ type frameHouse struct {
 	enter    func(ctx context.Context, actor string) (Door, error)
 }
 
+func (h *frameHouse) Recall(ctx context.Context, actor string) (Door, error) {
+	return h.Enter(ctx, actor)
+}
+
 func (h *frameHouse) Enter(ctx context.Context, actor string) (Door, error) {
 	h.mu.Lock()
 	h.entered = append(h.entered, actor)

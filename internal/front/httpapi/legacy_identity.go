@@ -24,7 +24,7 @@ type legacyRuntime struct {
 
 // runtimeIdentity answers from the record alone, as the original does from its environment: nothing is asked of the cloud.
 func (l *legacy) runtimeIdentity(w http.ResponseWriter, r *http.Request) {
-	l.with(w, r, func(d Door, name string) error {
+	l.through(l.recall, w, r, func(d Door, name string) error {
 		rec, err := recordOf(r.Context(), d, name)
 		if err != nil {
 			return err

@@ -121,8 +121,13 @@ func (l *legacy) agent(d Door) (string, error) {
 
 // with opens the door as the caller, finds the agent and does the work; an error is answered.
 func (l *legacy) with(w http.ResponseWriter, r *http.Request, do func(d Door, name string) error) {
+	l.through(l.enter, w, r, do)
+}
+
+// through is with, by a door of the caller's choice.
+func (l *legacy) through(open func(context.Context) (Door, error), w http.ResponseWriter, r *http.Request, do func(d Door, name string) error) {
 	err := func() error {
-		d, err := l.enter(r.Context())
+		d, err := open(r.Context())
 		if err != nil {
 			return err
 		}

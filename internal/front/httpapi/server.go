@@ -177,6 +177,15 @@ func (s *Server) enter(ctx context.Context) (Door, error) {
 	return s.c.House.Enter(ctx, who.Actor())
 }
 
+// recall opens the door as the caller, for reading what is kept.
+func (s *Server) recall(ctx context.Context) (Door, error) {
+	who, ok := WhoOf(ctx)
+	if !ok {
+		return nil, unauthenticated()
+	}
+	return s.c.House.Recall(ctx, who.Actor())
+}
+
 // may refuses a caller whose level is too low.
 func may(ctx context.Context, level api.Level) error {
 	who, ok := WhoOf(ctx)

@@ -42,7 +42,7 @@ func (v *version1) agents() {
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/records", "list-records", "agents", "What memory keeps of the agents", "Ids, references of keys, and public certificates; nothing is asked of the cloud."),
 		func(ctx context.Context, _ *struct{}) (*body[[]agent.Record], error) {
-			return ask(ctx, v.Server, func(d Door) ([]agent.Record, error) { all, err := d.State(ctx); return list(all), err })
+			return kept(ctx, v.Server, func(d Door) ([]agent.Record, error) { all, err := d.State(ctx); return list(all), err })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/agents/{agent}", "get-agent", "agents", "Show an agent", "As leastkey.yaml and the record have it."),
 		func(ctx context.Context, in *AgentPath) (*body[api.AgentSummary], error) {

@@ -17,11 +17,11 @@ func (v *version1) ledger() {
 		func(ctx context.Context, in *struct {
 			Limit int `query:"limit" default:"100" minimum:"0" maximum:"10000" doc:"How many of the newest; 0 is all."`
 		}) (*body[[]api.LedgerEntry], error) {
-			return ask(ctx, v.Server, func(d Door) ([]api.LedgerEntry, error) { all, err := d.Ledger(ctx, in.Limit); return list(all), err })
+			return kept(ctx, v.Server, func(d Door) ([]api.LedgerEntry, error) { all, err := d.Ledger(ctx, in.Limit); return list(all), err })
 		})
 	route(v.api, api.View, operation(http.MethodGet, "/ledger/verify", "verify-ledger", "ledger", "Check that every entry follows from the one before", "Compare `head` with one that an earlier report printed, to notice a ledger that was rewritten whole."),
 		func(ctx context.Context, _ *struct{}) (*body[api.LedgerVerdict], error) {
-			return ask(ctx, v.Server, func(d Door) (api.LedgerVerdict, error) { return d.VerifyLedger(ctx) })
+			return kept(ctx, v.Server, func(d Door) (api.LedgerVerdict, error) { return d.VerifyLedger(ctx) })
 		})
 }
 

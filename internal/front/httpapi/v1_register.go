@@ -72,7 +72,16 @@ type AgentPath struct {
 
 // ask opens the door as the caller for the length of do.
 func ask[T any](ctx context.Context, s *Server, do func(Door) (T, error)) (*body[T], error) {
-	d, err := s.enter(ctx)
+	return through(ctx, s.enter, do)
+}
+
+// kept is ask for what needs no cloud: it is answered while there is none.
+func kept[T any](ctx context.Context, s *Server, do func(Door) (T, error)) (*body[T], error) {
+	return through(ctx, s.recall, do)
+}
+
+func through[T any](ctx context.Context, open func(context.Context) (Door, error), do func(Door) (T, error)) (*body[T], error) {
+	d, err := open(ctx)
 	if err != nil {
 		return nil, err
 	}

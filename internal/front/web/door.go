@@ -52,6 +52,8 @@ type Jobs interface {
 type Config struct {
 	// Enter opens the door as whoever asks. It is called once per page, and once more for a job, which may outlive the request.
 	Enter func(*http.Request) (Door, error)
+	// Recall opens the door as Enter does or, where none opens, the last one that did: for reading what is kept.
+	Recall func(*http.Request) (Door, error)
 	// Who is whoever asks, as the server's session knows it; ok is false for nobody.
 	Who   func(*http.Request) (name string, level api.Level, ok bool)
 	House House

@@ -193,16 +193,17 @@ type browser struct {
 func visitor(t *testing.T, h *house) *browser {
 	t.Helper()
 	b := &browser{T: t, house: h, jobs: control.NewJobs(), level: api.Full}
+	enter := func(*http.Request) (Door, error) {
+		if h.enter != nil {
+			return nil, h.enter
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.open++
+		return h, nil
+	}
 	b.web = New(Config{
-		Enter: func(*http.Request) (Door, error) {
-			if h.enter != nil {
-				return nil, h.enter
-			}
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.open++
-			return h, nil
-		},
+		Enter: enter, Recall: enter,
 		Who: func(*http.Request) (string, api.Level, bool) {
 			if b.out {
 				return "", "", false

@@ -16,6 +16,10 @@ type ledgerPage struct {
 }
 
 func (v *visit) ledger() {
+	if v.door == nil {
+		v.nowhere("ledger")
+		return
+	}
 	page := ledgerPage{All: v.r.Form.Get("all") == "yes"}
 	limit := pageOfLedger
 	if page.All {

@@ -52,7 +52,8 @@ type frame struct {
 	Version api.Version
 	Head    string // of the ledger; "" where it could not be read
 	Now     time.Time
-	Reload  bool // something runs: without a script the page loads itself anew
+	Reload  bool         // something runs: without a script the page loads itself anew
+	Away    *api.Problem // why no cloud is there, on a page that does without one
 	Page    any
 }
 
@@ -63,7 +64,8 @@ type visit struct {
 	r     *http.Request
 	who   string
 	level api.Level
-	door  Door // opened as whoever asks
+	door  Door         // opened as whoever asks; nil on a page that is shown without one too
+	away  *api.Problem // why there is no door
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -99,7 +101,15 @@ const lookFor = 20 * time.Second
 
 // page lets whoever has the level come to a page, with the door open, for as long as a page may look.
 func (s *site) page(need api.Level, h func(*visit)) http.HandlerFunc {
-	open := s.open(need, h)
+	return timed(s.open(need, s.Enter, false, h))
+}
+
+// recall is page for what is kept, which needs no cloud: where none answers it is read by the last door that opened, and without one if need be.
+func (s *site) recall(need api.Level, h func(*visit)) http.HandlerFunc {
+	return timed(s.open(need, s.Recall, true, h))
+}
+
+func timed(open http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), lookFor)
 		defer cancel()
@@ -107,8 +117,8 @@ func (s *site) page(need api.Level, h func(*visit)) http.HandlerFunc {
 	}
 }
 
-// open lets whoever has the level in, with the door open.
-func (s *site) open(need api.Level, h func(*visit)) http.HandlerFunc {
+// open lets whoever has the level in, with the door open; without one only where that is said to do.
+func (s *site) open(need api.Level, enter func(*http.Request) (Door, error), without bool, h func(*visit)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, level, ok := s.Who(r)
 		if !ok {
@@ -130,13 +140,17 @@ func (s *site) open(need api.Level, h func(*visit)) http.HandlerFunc {
 			v.fail(fault.New(fault.Invalid, "the form does not read", "go back and send it again"))
 			return
 		}
-		door, err := s.Enter(r)
-		if err != nil {
+		door, err := enter(r)
+		switch {
+		case err == nil:
+			defer func() { _ = door.Close() }() // a door that does not close well has given its answers already
+			v.door = door
+		case without:
+			v.away = problem(err)
+		default:
 			v.fail(err)
 			return
 		}
-		defer func() { _ = door.Close() }() // a door that does not close well has given its answers already
-		v.door = door
 		h(v)
 	}
 }
@@ -146,7 +160,7 @@ const mostForm = 64 << 10
 
 // show renders a page. Nothing of it is sent before all of it is made.
 func (v *visit) show(status int, name, here, title string, page any) {
-	f := frame{Title: title, Here: here, Who: v.who, Level: v.level, Version: v.House.Version(), Now: time.Now(), Page: page,
+	f := frame{Title: title, Here: here, Who: v.who, Level: v.level, Version: v.House.Version(), Now: time.Now(), Away: v.away, Page: page,
 		May: map[string]bool{"approve": v.level.Includes(api.Approve), "apply": v.level.Includes(api.Full)}}
 	if v.door != nil {
 		f.Where = v.door.Target()
@@ -172,6 +186,13 @@ func (v *visit) show(status int, name, here, title string, page any) {
 func (v *visit) fail(err error) {
 	p := problem(err)
 	v.show(statusOf(p), "error", "", p.Title, p)
+}
+
+// nowhere shows why there is no door, where a page cannot do without one after all.
+func (v *visit) nowhere(here string) {
+	p := v.away
+	v.away = nil // the page is about nothing else
+	v.show(statusOf(p), "error", here, p.Title, p)
 }
 
 // statusOf is the status of a page that shows a problem. A cloud that does not know the operator is not a browser that has not signed in.

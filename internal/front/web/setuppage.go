@@ -116,6 +116,19 @@ func (p setupPage) Listed(all []api.Choice, wished string) bool {
 	return slices.ContainsFunc(all, func(c api.Choice) bool { return p.Chosen(c, wished) })
 }
 
+// setupStep is a step of the wizard. Those that write leastkey.yaml come before there is a cloud, and where the file is faulty; those after
+// them look at the cloud.
+func (s *site) setupStep() http.HandlerFunc {
+	before, after := s.recall(api.View, (*visit).setup), s.page(api.View, (*visit).setup)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if id := r.PathValue("step"); id == "infrastructure" || id == "verify" {
+			after(w, r)
+			return
+		}
+		before(w, r)
+	}
+}
+
 func (v *visit) setup() {
 	id := cmp.Or(v.r.PathValue("step"), "operator")
 	if !slices.ContainsFunc(steps(), func(s step) bool { return s.ID == id }) {
@@ -131,7 +144,10 @@ func (v *visit) showSetup(status int, page setupPage) {
 
 // setupPage gathers what a step shows.
 func (v *visit) setupPage(id string) setupPage {
-	page := setupPage{Step: id, Steps: steps(), Target: v.door.Target()}
+	page := setupPage{Step: id, Steps: steps()}
+	if v.door != nil {
+		page.Target = v.door.Target()
+	}
 	page.Spec = ask(v.House.ReadSpec(v.ctx()))
 	for _, f := range page.Wish.fields() {
 		*f.value = strings.TrimSpace(v.r.Form.Get(f.name))
@@ -204,6 +220,23 @@ func (p setupPage) Value(c api.Choice) string {
 	return c.ID
 }
 
+// Line is one line of a file, with its number.
+type Line struct {
+	N    int
+	Text string
+}
+
+// Faulty is leastkey.yaml where it does not read; nil where it does.
+func (p setupPage) Faulty() (all []Line) {
+	if p.Spec.V.Problem == "" || p.Spec.V.Text == "" {
+		return nil
+	}
+	for i, text := range strings.Split(strings.TrimSuffix(p.Spec.V.Text, "\n"), "\n") {
+		all = append(all, Line{i + 1, text})
+	}
+	return all
+}
+
 // New tells whether there is no leastkey.yaml yet.
 func (p setupPage) New() bool { return p.Spec.Problem == nil && p.Spec.V.File == "" }
 
@@ -256,6 +289,10 @@ func (v *visit) writeSpec() {
 	page := v.setupPage("file")
 	if page.Spec.Problem != nil {
 		v.showSetup(statusOf(page.Spec.Problem), page)
+		return
+	}
+	if v.door == nil && page.New() { // a first file is about a cloud
+		v.nowhere("setup")
 		return
 	}
 	if page.Wish.SHA256 != page.Pin() {

@@ -152,8 +152,13 @@ func TestAPageThatCouldNotLookSaysSo(t *testing.T) {
 func TestADoorThatDoesNotOpenIsAnErrorPage(t *testing.T) {
 	b := visitor(t, &house{enter: fault.New(fault.Unauthenticated, "az is not logged in", "az login")})
 	for _, path := range all() {
-		// 502: it is the cloud that does not know the operator. The browser has signed in.
-		b.shows(b.get(path), http.StatusBadGateway, append(praise(), "Az is not logged in", "az login")...)
+		// 502: it is the cloud that does not know the operator. The browser has signed in. Jobs, and the steps that write leastkey.yaml, are shown
+		// without a cloud too.
+		status := http.StatusBadGateway
+		if step, ok := strings.CutPrefix(path, "/setup"); strings.HasPrefix(path, "/jobs") || (ok && !strings.HasPrefix(step, "/infrastructure") && !strings.HasPrefix(step, "/verify")) {
+			status = http.StatusOK
+		}
+		b.shows(b.get(path), status, append(praise(), "Az is not logged in", "az login")...)
 	}
 }
 
