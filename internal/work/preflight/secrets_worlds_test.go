@@ -190,6 +190,8 @@ func homesWorlds() []world {
 		{idCLI, "the tokens cannot be looked at", finding.Unknown, without("Look " + cacheAt), "", ""},
 		{idCLI, "nobody can say who this is", finding.Skip, without("Me"), idHomes, ""},
 
+		{idEnvMode, "nobody can say who this is", finding.Skip, without("Me"), idHomes, ""},
+		{idHomes, "the environment file cannot be read", finding.Skip, without("HostEnv"), idEnvMode, ""},
 		{idHomes, "account and home of its own", finding.Pass, asUID(10002), "", "uid 10002 with home /home/bot"},
 		{idHomes, "an account of another machine or container", finding.Pass, asUID(10003), "", "nobody on this machine"},
 		{idHomes, "it runs as the operator", finding.Fail, asUID(1000), "", "the operator"},
