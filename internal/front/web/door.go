@@ -38,6 +38,8 @@ type House interface {
 	WriteSpec(ctx context.Context, actor string, c api.SpecChange) (api.SpecAnswer, error)
 	Choices(ctx context.Context, subscription, group string) (api.Choices, error)
 	Version() api.Version
+	// Refused enters an attempt to change something that the caller's role does not allow.
+	Refused(ctx context.Context, actor, action, subject string, why error) error
 }
 
 // Jobs is long work that outlives the request.

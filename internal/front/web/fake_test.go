@@ -178,6 +178,10 @@ func (h *house) Choices(_ context.Context, subscription, group string) (api.Choi
 	h.note("choices " + subscription + " " + group)
 	return h.choices, h.choErr
 }
+func (h *house) Refused(_ context.Context, actor, action, subject string, _ error) error {
+	h.note("refused " + actor + " " + action + " " + subject)
+	return nil
+}
 func (h *house) Version() api.Version { return api.Version{Version: "v1.2.3"} }
 
 // browser asks a site made of a house.
@@ -204,7 +208,10 @@ func visitor(t *testing.T, h *house) *browser {
 	}
 	b.web = New(Config{
 		Enter: enter, Recall: enter,
-		Who: func(*http.Request) (string, api.Level, bool) {
+		Who: func(r *http.Request) (string, api.Level, bool) {
+			if other := r.Header.Get("X-Who"); other != "" {
+				return other, b.level, true
+			}
 			if b.out {
 				return "", "", false
 			}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/leastkey/leastkey/internal/domain/api"
@@ -213,9 +214,37 @@ func reportHeadline(verb string, r api.Report) string {
 
 const (
 	mostStreams = 64               // that may be open at once
+	ownStreams  = 8                // of one caller: nobody takes all of them from the others
 	heartbeat   = 15 * time.Second // so that a connection whose client is gone is noticed
 	patience    = 10 * time.Second // for one write: a client that does not read is let go
 )
+
+// places counts the streams that are open, for each caller and for all.
+type places struct {
+	mu  sync.Mutex
+	by  map[string]int
+	all int
+}
+
+func (p *places) take(who string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all >= mostStreams || p.by[who] >= ownStreams {
+		return false
+	}
+	p.by[who]++
+	p.all++
+	return true
+}
+
+func (p *places) give(who string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all--
+	if p.by[who]--; p.by[who] == 0 {
+		delete(p.by, who)
+	}
+}
 
 // events streams a job's progress (server-sent events, HTML living standard, section 9.2). Each message is the list of steps as it is then, so
 // that a browser that comes back after a break misses nothing.
@@ -225,14 +254,12 @@ func (v *visit) events() {
 		http.Error(v.w, err.Error(), http.StatusNotFound)
 		return
 	}
-	select {
-	case v.streams <- struct{}{}:
-		defer func() { <-v.streams }()
-	default:
+	if !v.streams.take(v.who) {
 		v.w.Header().Set("Retry-After", "5")
 		http.Error(v.w, fault.New(fault.Unavailable, "too many streams are open", "").Error(), http.StatusServiceUnavailable)
 		return
 	}
+	defer v.streams.give(v.who)
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.Header().Set("X-Accel-Buffering", "no")

@@ -38,7 +38,7 @@ func parse() map[string]*template.Template {
 type site struct {
 	Config
 	pages   map[string]*template.Template
-	streams chan struct{} // one element for each stream that is open
+	streams *places
 }
 
 // frame is what a page is rendered with: what is around every page, and its own part.
@@ -133,7 +133,12 @@ func (s *site) open(need api.Level, enter func(*http.Request) (Door, error), wit
 		v := &visit{site: s, w: w, r: r, who: name, level: level}
 		r.Body = http.MaxBytesReader(w, r.Body, mostForm)
 		if !level.Includes(need) {
-			v.fail(fault.New(fault.Forbidden, "this needs a token of role "+string(need)+", yours is of role "+string(level), "leastkey serve token add NAME --role "+string(need)))
+			err := fault.New(fault.Forbidden, "this needs a token of role "+string(need)+", yours is of role "+string(level), "leastkey serve token add NAME --role "+string(need))
+			if subject := r.PathValue("agent"); r.Method != http.MethodGet && r.Method != http.MethodHead {
+				// A ledger that cannot be written changes nothing about the answer: it is no.
+				_ = s.House.Refused(r.Context(), name, r.Pattern, subject[:min(len(subject), 128)], err)
+			}
+			v.fail(err)
 			return
 		}
 		if err := r.ParseForm(); err != nil {

@@ -111,6 +111,34 @@ func (p setupPage) Chosen(c api.Choice, wished string) bool {
 	return wished != "" && (strings.EqualFold(c.ID, wished) || strings.EqualFold(c.Name, wished))
 }
 
+// NoGroup tells whether the wish's resource group is known not to be there: the list was read, and has no such group.
+func (p setupPage) NoGroup() bool {
+	_, unread := p.Choices.V.Errors["resource_groups"]
+	return p.Choices.Problem == nil && p.Choices.V.As.Name != "" && !unread && p.Wish.Group != "" && !p.Listed(p.Choices.V.Groups, p.Wish.Group)
+}
+
+// MakeGroup is the command that makes it; each value is one word of a shell, whatever it holds.
+func (p setupPage) MakeGroup() string {
+	var b strings.Builder
+	b.WriteString("az group create")
+	for _, o := range [][2]string{{"--name", p.Wish.Group}, {"--location", cmp.Or(p.Wish.Location, "eastus")}, {"--subscription", p.Wish.Subscription}} {
+		if o[1] != "" {
+			b.WriteString(" " + o[0] + " " + word(o[1]))
+		}
+	}
+	return b.String()
+}
+
+// word is a text as one word of a POSIX shell.
+func word(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '-' && r != '_' && r != '.' && !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Listed tells whether any choice is the one that the wish names.
 func (p setupPage) Listed(all []api.Choice, wished string) bool {
 	return slices.ContainsFunc(all, func(c api.Choice) bool { return p.Chosen(c, wished) })
@@ -192,6 +220,9 @@ func (p *setupPage) fromSpec() {
 			p.Was.Days = strconv.Itoa(a.Certificate.Days)
 		}
 		p.Was.Agent = p.Wish.Agent
+	}
+	if p.New() { // what the local cloud's own spec names may not be there, and nobody has asked for it
+		p.Was.Vault, p.Was.Pool, p.Was.Safety = "", "", ""
 	}
 	was := p.Was
 	if p.Wish.SHA256 != "" { // the options were passed: what is empty there was emptied

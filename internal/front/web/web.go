@@ -14,7 +14,7 @@ import (
 
 // New makes the handler of all pages.
 func New(c Config) http.Handler {
-	w := &site{Config: c, pages: parse(), streams: make(chan struct{}, mostStreams)}
+	w := &site{Config: c, pages: parse(), streams: &places{by: map[string]int{}}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /assets/{name}", serveAsset)
 	mux.HandleFunc("GET /login", w.login)

@@ -384,6 +384,26 @@ func TestTheWizardMakesAWholeFileWhereThereIsNone(t *testing.T) {
 	}
 }
 
+// In an empty cloud without a leastkey.yaml nothing of the local cloud's own spec is taken for an answer, and a group that is missing is one thing to
+// do, not three lists that could not be read.
+func TestTheWizardBeginsInAnEmptyCloud(t *testing.T) {
+	h := good()
+	h.read.File, h.read.SHA256 = "", ""
+	gone := "404 ResourceGroupNotFound"
+	h.choices = api.Choices{As: api.Caller{Name: "op"}, Subscriptions: h.choices.Subscriptions, Errors: map[string]string{"key_vaults": gone, "session_pools": gone, "content_safety": gone}}
+	b := visitor(t, h)
+	command := "az group create --name polyclaw-rg --location eastus --subscription " + h.spec.Subscription
+	b.shows(b.get("/setup/group"), 200, "is not there", command)
+	b.shows(b.get("/setup/options"), 200, "is not there", command, "!could not be read", "!as in leastkey.yaml", "!kv-polyclaw")
+	b.shows(b.get("/setup/options?group=a%27%3B+rm+-rf+~"), 200, `--name &#39;a&#39;\&#39;&#39;; rm -rf ~&#39; --location`)
+	b.shows(b.get("/setup/file?sha256=none"), 200, "<ins>polyclaw-rg</ins>", "!key_vault")
+	h.choices.Groups = []api.Choice{{ID: "/subscriptions/s/resourceGroups/polyclaw-rg", Name: "polyclaw-rg"}}
+	b.shows(b.get("/setup/group"), 200, "!is not there", "!az group create")
+	b.shows(b.get("/setup/options"), 200, "!is not there", "could not be read: "+gone)
+	h.choices.Groups, h.choices.Errors["resource_groups"] = nil, "denied"
+	b.shows(b.get("/setup/group"), 200, "!is not there", "denied")
+}
+
 func TestTheWizardSaysWhichCommandLogsIn(t *testing.T) {
 	h := good()
 	h.choices = api.Choices{Errors: map[string]string{"as": "no account is set"}}
@@ -599,8 +619,9 @@ func TestStreamsAreBounded(t *testing.T) {
 	path := server.URL + w.Header().Get("Location") + "/events"
 	ctx, cancel := context.WithCancel(t.Context())
 	var open []*http.Response
-	get := func() *http.Response {
+	get := func(who string) *http.Response {
 		req, _ := http.NewRequestWithContext(ctx, "GET", path, nil)
+		req.Header.Set("X-Who", who)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -608,12 +629,18 @@ func TestStreamsAreBounded(t *testing.T) {
 		open = append(open, res)
 		return res
 	}
-	for range mostStreams {
-		if res := get(); res.StatusCode != 200 {
+	for i := range mostStreams {
+		who := "caller" + string(rune('a'+i/ownStreams))
+		if res := get(who); res.StatusCode != 200 {
 			t.Fatal(res.StatusCode)
 		}
+		if i == ownStreams-1 {
+			if res := get(who); res.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("one caller has more than %d streams: %d", ownStreams, res.StatusCode)
+			}
+		}
 	}
-	if res := get(); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+	if res := get("another"); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Error(res.StatusCode)
 	}
 	cancel()

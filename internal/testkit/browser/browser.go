@@ -177,6 +177,12 @@ func (b *Browser) Fill(id, text string) {
 	b.do(chromedp.Clear(chromedp.ID(id)), chromedp.SendKeys(chromedp.ID(id), text))
 }
 
+// Choose takes the entry of a list that begins with the text.
+func (b *Browser) Choose(id, text string) {
+	b.Helper()
+	b.do(chromedp.SendKeys(chromedp.ID(id), text))
+}
+
 // Text is what the page says.
 func (b *Browser) Text() string {
 	b.Helper()
