@@ -100,24 +100,45 @@ func (d *Door) RunDue(ctx context.Context, w api.DueWork, events func(api.Event)
 	if err != nil {
 		return api.Report{}, err
 	}
-	if !slices.ContainsFunc(due, func(x api.DueWork) bool { return x.Agent == w.Agent && x.What == w.What }) {
-		return api.Report{}, fault.New(fault.Conflict, w.What+" of "+w.Agent+" is not due any more", "")
+	i := slices.IndexFunc(due, func(x api.DueWork) bool { return x.Agent == w.Agent && x.What == w.What })
+	if i < 0 {
+		return api.Report{}, noLonger(w)
 	}
+	w = due[i]
 	r := api.ApplyRequest{PlanRequest: api.PlanRequest{Agent: w.Agent}}
 	switch w.What {
 	case DueRenewal:
-		r.Approve = d.onlyThis(func(p agent.Plan) bool { return p.Verb == agent.Rotate })
+		r.Approve = d.whileDue(ctx, w, d.onlyThis(func(p agent.Plan) bool { return p.Verb == agent.Rotate }))
 		return d.Rotate(ctx, r, events)
 	case DueRetirement:
 		if d.alone() { // only a rotation goes without an operator
 			return api.Report{}, fault.New(fault.Refused, "a certificate of "+w.Agent+" is to be removed, and there is no operator", "leastkey apply "+w.Agent)
 		}
-		r.Approve = d.onlyThis(d.retires(ctx, w.Agent))
+		r.Approve = d.whileDue(ctx, w, d.onlyThis(d.retires(ctx, w.Agent)))
 		return d.Apply(ctx, r, events)
 	case DueOpenRun:
 		return d.goOn(ctx, w.Agent, r, events)
 	}
 	return api.Report{}, fault.Newf(fault.Invalid, "nobody knows how to do %q", w.What)
+}
+
+func noLonger(w api.DueWork) error {
+	return fault.New(fault.Conflict, w.What+" of "+w.Agent+" is not due any more", "")
+}
+
+// whileDue approves what is still due now, under the lock: another server may have done it between our look and our turn. What has been due
+// since the same moment is of the same certificate.
+func (d *Door) whileDue(ctx context.Context, w api.DueWork, approve func(api.PlanAnswer) (bool, error)) func(api.PlanAnswer) (bool, error) {
+	return func(a api.PlanAnswer) (bool, error) {
+		due, _, err := d.Due(ctx, time.Now())
+		if err != nil {
+			return false, err
+		}
+		if !slices.ContainsFunc(due, func(x api.DueWork) bool { return x.Agent == w.Agent && x.What == w.What && x.Since.Equal(w.Since) }) {
+			return false, noLonger(w)
+		}
+		return approve(a)
+	}
 }
 
 // free tells whether nobody works on the agent; it does not wait.

@@ -1,8 +1,10 @@
 package control_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +171,59 @@ func TestWorkThatSomebodyDoesIsNotDoneTwice(t *testing.T) {
 		}
 		if _, err := w.door().RunDue(t.Context(), got, nil); !fault.Is(err, fault.Conflict) {
 			t.Errorf("rotated already: %v", err)
+		}
+	})
+}
+
+// hastyState lets somebody else do the work between the look at what is due and the lock.
+type hastyState struct {
+	control.State
+	meanwhile func()
+}
+
+func (s hastyState) Agents(ctx context.Context) ([]agent.Record, error) {
+	all, err := s.State.Agents(ctx)
+	s.meanwhile()
+	return all, err
+}
+
+// Two servers look, and both find the renewal due: the one that gets the lock later finds it done.
+func TestTwoServersDoNotRenewTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provision()
+		_, next := w.due()
+		time.Sleep(time.Until(next))
+		got, _ := w.due()
+		other, faster := w.door(), sync.Once{}
+		w.hooks.State = func(s control.State) control.State {
+			return hastyState{s, func() {
+				faster.Do(func() {
+					if r, err := other.RunDue(t.Context(), got, nil); err != nil || !r.Rotated {
+						t.Errorf("the faster one: %+v %v", r, err)
+					}
+				})
+			}}
+		}
+		late := w.door()
+		w.hooks.State = nil
+		if r, err := late.RunDue(t.Context(), got, nil); !fault.Is(err, fault.Conflict) || r.Rotated {
+			t.Errorf("the later one: %+v %v", r, err)
+		}
+		if n := len(w.record().Generations); n != 1 {
+			t.Errorf("%d generations", n)
+		}
+	})
+}
+
+// Whatever the policy says, and whoever let it pass: a certificate that has just been made is not renewed.
+func TestAFreshCertificateIsNotDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.spec.Agents[bot].Certificate.RenewAt = 1e-7
+		w.provision()
+		if got, next := w.due(); got.What != "" || time.Until(next) < 59*time.Minute {
+			t.Errorf("due %+v, next in %s", got, time.Until(next))
 		}
 	})
 }

@@ -50,7 +50,15 @@ func days(d time.Duration) string {
 	return "1 day"
 }
 
-// RenewalDue is when the policy wants the certificate of the generation replaced: after its part RenewAt of the certificate's life.
+// youngest is how old a certificate is at least when it is replaced by policy: one that were due as soon as it is made would be replaced for
+// ever. backdated is more than the time by which a certificate's life begins before it is made.
+const (
+	youngest  = time.Hour
+	backdated = 2 * time.Minute
+)
+
+// RenewalDue is when the policy wants the certificate of the generation replaced: after its part RenewAt of the certificate's life, and never
+// within its first hour.
 func (p CertificatePolicy) RenewalDue(g Generation) time.Time {
-	return g.NotBefore.Add(time.Duration(float64(g.NotAfter.Sub(g.NotBefore)) * p.RenewAt))
+	return g.NotBefore.Add(max(time.Duration(float64(g.NotAfter.Sub(g.NotBefore))*p.RenewAt), backdated+youngest))
 }

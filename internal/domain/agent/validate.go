@@ -134,6 +134,8 @@ func (v *validator) certificate(field string, a *Agent) {
 	}
 	if p.RenewAt <= 0 || p.RenewAt >= 1 {
 		v.add(field+".certificate.renew_at", "renew_at is a part of the certificate's life, between 0 and 1", "0.66 renews after two thirds")
+	} else if p.Days >= 1 && float64(p.Days)*p.RenewAt*24 < youngest.Hours() {
+		v.add(field+".certificate.renew_at", "a certificate would be renewed within the first hour of its life", "0.66 renews after two thirds")
 	}
 	if p.Overlap < 0 {
 		v.add(field+".certificate.overlap", "overlap is a duration of 0s or more", "")
