@@ -34,6 +34,8 @@ type house struct {
 	now     *tenancy // the last one that opened; what is kept is read in it while none does
 	opening *opening // the one that is on its way, for everybody who waits
 	failed  *opening // the last one, if it failed
+
+	refusals refusals
 }
 
 // opening is a door on its way. What it came to is there once done is closed.

@@ -54,6 +54,8 @@ type House interface {
 	// Choices are what the operator may choose from; group narrows the resources.
 	Choices(ctx context.Context, subscription, group string) (api.Choices, error)
 	Version() api.Version
+	// Refused enters an attempt to change something that the caller's role does not allow.
+	Refused(ctx context.Context, actor, action, subject string, why error) error
 	// Ready is nil if the record can be read and written.
 	Ready(context.Context) error
 }

@@ -49,8 +49,9 @@ func (h *frameHouse) WriteSpec(context.Context, string, api.SpecChange) (api.Spe
 func (h *frameHouse) Choices(context.Context, string, string) (api.Choices, error) {
 	return api.Choices{}, nil
 }
-func (h *frameHouse) Version() api.Version        { return api.Version{Version: "1.2.3"} }
-func (h *frameHouse) Ready(context.Context) error { return h.notReady }
+func (h *frameHouse) Refused(context.Context, string, string, string, error) error { return nil }
+func (h *frameHouse) Version() api.Version                                         { return api.Version{Version: "1.2.3"} }
+func (h *frameHouse) Ready(context.Context) error                                  { return h.notReady }
 
 type frameDoor struct {
 	Door

@@ -198,11 +198,36 @@ func may(ctx context.Context, level api.Level) error {
 	return nil
 }
 
+// entered has the ledger take an identified caller's refused attempt to change something. The answer stays what it is; where the ledger cannot be
+// written, the log says so.
+func (s *Server) entered(r *http.Request, why error) error {
+	if !safe(r.Method) {
+		s.tried(r.Context(), r.PathValue("agent"), why)
+	}
+	return why
+}
+
+func (s *Server) tried(ctx context.Context, subject string, why error) {
+	who, ok := WhoOf(ctx)
+	if !ok || !fault.Is(why, fault.Forbidden) {
+		return
+	}
+	if len(subject) > maxSubject {
+		subject = subject[:maxSubject]
+	}
+	if err := s.c.House.Refused(ctx, who.Actor(), noteOf(ctx).route, subject, why); err != nil {
+		s.c.Log.Error("a refused attempt is not in the ledger", "request", noteOf(ctx).id, "error", err.Error())
+	}
+}
+
+// maxSubject bounds what a caller writes into the ledger.
+const maxSubject = 128
+
 // need lets only callers of a level through to a handler of the plain mux.
 func (s *Server) need(level api.Level, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := may(r.Context(), level); err != nil {
-			s.fail(w, r, err)
+			s.fail(w, r, s.entered(r, err))
 			return
 		}
 		h(w, r)
@@ -228,7 +253,7 @@ func (s *Server) level(ctx huma.Context, next func(huma.Context)) {
 	}
 	if err := may(ctx.Context(), level); err != nil {
 		r, w := humago.Unwrap(ctx)
-		s.fail(w, r, err)
+		s.fail(w, r, s.entered(r, err))
 		return
 	}
 	next(ctx)

@@ -77,6 +77,7 @@ func (v *version1) makePlan(ctx context.Context, o api.PlanOrder) (*body[api.Kep
 	}
 	if o.Release {
 		if err := may(ctx, api.Full); err != nil {
+			v.tried(ctx, o.Agent, err)
 			return nil, err
 		}
 	}
@@ -152,7 +153,9 @@ func (v *version1) approve(ctx context.Context, digest, confirm string) (api.Job
 	case p.Done:
 		return api.Job{}, fault.New(fault.Conflict, "plan "+api.ShortDigest(p.Digest)+" was carried out already", "make another one at "+v1+"/plans")
 	case who.Level != api.Full && p.Release == "":
-		return api.Job{}, fault.New(fault.Forbidden, "plan "+api.ShortDigest(p.Digest)+" was not released", "with an approve token only a plan that an apply token has released can be approved: POST "+v1+"/plans/{digest}/release")
+		err := fault.New(fault.Forbidden, "plan "+api.ShortDigest(p.Digest)+" was not released", "with an approve token only a plan that an apply token has released can be approved: POST "+v1+"/plans/{digest}/release")
+		v.tried(ctx, p.request.Agent, err)
+		return api.Job{}, err
 	}
 	if err := confirmed(p.request.Verb, p.request.Agent, confirm); err != nil {
 		return api.Job{}, err

@@ -206,6 +206,9 @@ func (w *world) Choices(context.Context, string, string) (api.Choices, error) {
 	return api.Choices{Groups: []api.Choice{{ID: "/subscriptions/x", Name: "polyclaw-rg"}}}, nil
 }
 
+// Refused implements [httpapi.House].
+func (w *world) Refused(context.Context, string, string, string, error) error { return nil }
+
 // Version implements [httpapi.House].
 func (w *world) Version() api.Version {
 	return api.Version{Version: "1.2.3", Go: "go", Platform: "linux/amd64"}

@@ -178,11 +178,8 @@ func (h *house) Choices(_ context.Context, subscription, group string) (api.Choi
 	h.note("choices " + subscription + " " + group)
 	return h.choices, h.choErr
 }
-func (h *house) Refused(_ context.Context, actor, action, subject string, _ error) error {
-	h.note("refused " + actor + " " + action + " " + subject)
-	return nil
-}
-func (h *house) Version() api.Version { return api.Version{Version: "v1.2.3"} }
+func (h *house) Refused(context.Context, string, string, string, error) error { return nil }
+func (h *house) Version() api.Version                                         { return api.Version{Version: "v1.2.3"} }
 
 // browser asks a site made of a house.
 type browser struct {
