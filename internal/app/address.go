@@ -125,14 +125,15 @@ func certified(leaf *x509.Certificate) string {
 	if leaf.VerifyHostname(machine()) == nil {
 		return machine()
 	}
-	for _, name := range leaf.DNSNames {
-		if domain, wild := strings.CutPrefix(name, "*."); wild {
-			own, _, _ := strings.Cut(machine(), ".")
-			return own + "." + domain
-		}
-		return name
+	if len(leaf.DNSNames) == 0 {
+		return ""
 	}
-	return ""
+	first := leaf.DNSNames[0]
+	if domain, wild := strings.CutPrefix(first, "*."); wild {
+		own, _, _ := strings.Cut(machine(), ".")
+		return own + "." + domain
+	}
+	return first
 }
 
 // machine is the name of this machine, or loopback's where it has none that an address may hold.
