@@ -15,6 +15,21 @@ const (
 	Unknown Outcome = "unknown"
 )
 
+// Word is the outcome as pages say it, beside its colour and never by that alone. One that this version does not know is unknown.
+func (o Outcome) Word() string {
+	switch o {
+	case Pass:
+		return "Pass"
+	case Fail:
+		return "Fail"
+	case Warn:
+		return "Warning"
+	case Skip:
+		return "Skipped"
+	}
+	return "Unknown"
+}
+
 // Category is what a check of the preflight is about.
 type Category string
 

@@ -34,7 +34,7 @@ func page(r api.PreflightReport) ([]byte, error) {
 		return nil, fmt.Errorf("encode the report: %w", err)
 	}
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"outcome": outcomeWord, "when": when, "took": took, "web": Website, "changed": changed(r),
+		"outcome": finding.Outcome.Word, "when": when, "took": took, "web": Website, "changed": changed(r),
 		"open": Open, "tally": Tally, "or": func(a, b string) string { return cmp.Or(a, b) },
 	}).Parse(pageText)
 	if err != nil {
@@ -50,21 +50,6 @@ func page(r api.PreflightReport) ([]byte, error) {
 		return nil, fmt.Errorf("write the report's page: %w", err)
 	}
 	return []byte(plain.Text(b.String())), nil // the report itself has been escaped as JSON
-}
-
-// outcomeWord is an outcome as the page says it: never by colour alone.
-func outcomeWord(o finding.Outcome) string {
-	switch o {
-	case finding.Pass:
-		return "Pass"
-	case finding.Fail:
-		return "Fail"
-	case finding.Warn:
-		return "Warning"
-	case finding.Skip:
-		return "Skipped"
-	}
-	return "Unknown"
 }
 
 func when(t time.Time) string {
@@ -85,7 +70,7 @@ func changed(r api.PreflightReport) func(id string) string {
 			case c.Was == "":
 				return "not asked in the run before"
 			default:
-				return "was " + strings.ToLower(outcomeWord(c.Was)) + " in the run before"
+				return "was " + strings.ToLower(c.Was.Word()) + " in the run before"
 			}
 		}
 		return ""

@@ -724,7 +724,7 @@ func TestWords(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for _, c := range [][2]string{
 		{left(now, now), "ended"}, {left(now.Add(90*time.Second), now), "in 1 minute"}, {left(now.Add(3*time.Hour), now), "in 3 hours"}, {left(now.Add(72*time.Hour), now), "in 3 days"},
-		{took(12), "12 ms"}, {took(12_340), "12.3 s"}, {when(time.Time{}), "–"}, {when(now), "2026-11-22 12:00:00 UTC"}, {outcomeWord("new"), "Unknown"}, {outcomeClass("new"), "bad"}, {fmt.Sprint(statusWord("new")), "[new quiet]"},
+		{took(12), "12 ms"}, {took(12_340), "12.3 s"}, {when(time.Time{}), "–"}, {when(now), "2026-11-22 12:00:00 UTC"}, {finding.Outcome("new").Word(), "Unknown"}, {outcomeClass("new"), "bad"}, {fmt.Sprint(statusWord("new")), "[new quiet]"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("got %q, want %q", c[0], c[1])

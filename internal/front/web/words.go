@@ -28,7 +28,7 @@ func words() template.FuncMap {
 		"dash":    orDash,
 		"count":   plural,
 		"join":    strings.Join,
-		"outcome": outcomeWord,
+		"outcome": finding.Outcome.Word,
 		"class":   outcomeClass,
 		"effect":  outline.EffectOf,
 		"groups":  outline.Groups,
@@ -91,21 +91,6 @@ func sentence(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-// outcomeWord is an outcome as a badge says it: meaning is never in the colour alone.
-func outcomeWord(o finding.Outcome) string {
-	switch o {
-	case finding.Pass:
-		return "Pass"
-	case finding.Fail:
-		return "Fail"
-	case finding.Warn:
-		return "Warning"
-	case finding.Skip:
-		return "Skipped"
-	}
-	return "Unknown"
 }
 
 func outcomeClass(o finding.Outcome) string {
